@@ -1,5 +1,6 @@
 // What fstat() reports; layout and numbers are xv6's.
 #pragma once
+#include "kernel/types.h"
 
 #define T_DIR 1    // directory
 #define T_FILE 2   // regular file

@@ -1,0 +1,20 @@
+// What every layer uses: memory and strings, printing, panic.
+// lib/string.c and lib/printf.c implement it; printing relies on dev/uart.c only.
+#pragma once
+#include "kernel/types.h"
+
+void *memset(void *dst, int c, uint64 n);
+void *memcpy(void *dst, const void *src, uint64 n);
+void *memmove(void *dst, const void *src, uint64 n);
+int memcmp(const void *a, const void *b, uint64 n);
+int strncmp(const char *a, const char *b, uint64 n);
+int strlen(const char *s);
+char *strncpy(char *dst, const char *src, int n);    // pads with zeroes, may leave no terminator
+char *safestrcpy(char *dst, const char *src, int n); // always terminated
+void page_zero(void *frame);                         // 4096 bytes, by 64-bit stores
+void page_copy(void *dst, const void *src);
+
+// One message, one line on the console even with all harts printing. %d %u %x %p %s %c %lu %ld %lx %%.
+void printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void panic(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+extern volatile int panicked; // set by panic(): other harts stop where they are
