@@ -1,0 +1,182 @@
+# Builds the kernel, the user programs and the disk image, runs them under QEMU, and drives tests and lint.
+# Sources are discovered; what a machine lacks is installed from packages.txt before the first compilation.
+# `make help` lists the targets and variables.
+
+CPUS ?= 3
+MEM ?= 128M
+DEBUG ?=
+QEMU ?= qemu-system-riscv64
+QEMUEXTRA ?=
+PYTHON ?= /usr/bin/python3
+HOSTCC ?= cc
+TESTS ?= tests
+TESTFLAGS ?=
+
+# One short line per step; V=1 shows whole commands.
+V ?=
+step = $(if $V,,@echo '  $(1) $@' &&)
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all qemu qemu-gdb gdb print-gdbport test lint format setup clean help FORCE
+all:
+
+ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
+$(error CPUS=$(CPUS): the number of harts must be 1 to 8)
+endif
+
+# Setup. Goals that compile include a stamp; making the stamp installs what is missing, then make starts over.
+ifneq ($(filter-out help clean print-gdbport setup,$(or $(MAKECMDGOALS),all)),)
+include build/setup/build.mk
+endif
+
+build/setup/%.mk: packages.txt tools/setup
+	@tools/setup $*
+	@mkdir -p $(@D) && touch $@
+
+setup:
+	@tools/setup build debug test
+
+# Toolchain: bare-metal if it is there, else the one for Linux programs.
+TOOLPREFIX ?= $(if $(shell command -v riscv64-unknown-elf-gcc),riscv64-unknown-elf-,riscv64-linux-gnu-)
+TOOLPREFIX := $(TOOLPREFIX)
+CC := $(TOOLPREFIX)gcc
+LD := $(TOOLPREFIX)ld
+OBJCOPY := $(TOOLPREFIX)objcopy
+
+WARNINGS := -Wall -Wextra -Werror
+TARGETFLAGS := -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany -mno-relax \
+  -ffreestanding -fno-common -nostdlib -fno-stack-protector -fno-pie -no-pie -fno-omit-frame-pointer \
+  -fno-asynchronous-unwind-tables -O2 -ggdb -gdwarf-4 -ffile-prefix-map=$(CURDIR)=. -I. $(WARNINGS)
+LDFLAGS := -z max-page-size=4096 -z noexecstack --build-id=none --fatal-warnings
+HOSTFLAGS := -std=gnu11 -O2 -g -I. $(WARNINGS)
+
+# The kernel: every C and assembly file one folder below kernel/. A DEBUG=1 kernel lives beside the normal one.
+D := $(if $(filter-out 0,$(DEBUG)),build/debug/,)
+O := $(or $D,build/)
+KERNEL := $Dkernel/kernel
+KERNELFLAGS := $(TARGETFLAGS) $(if $D,-DDEBUG)
+KERNEL_SOURCES := $(sort $(wildcard kernel/*/*.c kernel/*/*.S))
+KERNEL_OBJECTS := $(patsubst %,$O%.o,$(basename $(KERNEL_SOURCES)))
+
+# The programs: every C file in user/ that is neither library nor a further part of a program.
+LIBRARY := ulib printf umalloc usys
+usertests_PARTS := $(patsubst user/%.c,%,$(wildcard user/usertests_*.c))
+PARTS := $(usertests_PARTS)
+PROGRAMS := $(filter-out $(LIBRARY) $(PARTS),$(patsubst user/%.c,%,$(sort $(wildcard user/*.c))))
+
+# The host's programs on the disk image; other files in mkfs/ are linked into each.
+HOST_PROGRAMS := mkfs fsck
+HOST_SHARED := $(filter-out $(HOST_PROGRAMS),$(patsubst mkfs/%.c,%,$(sort $(wildcard mkfs/*.c))))
+
+all: $(KERNEL) fs.img $(HOST_PROGRAMS:%=build/mkfs/%)
+
+# A loop that copies or fills memory must not be turned into a call of the function it implements.
+$Okernel/lib/string.o build/user/ulib.o: MOREFLAGS := -fno-tree-loop-distribute-patterns
+
+$(KERNEL): $(KERNEL_OBJECTS) kernel/boot/kernel.ld $Okernel.flags
+	$(call step,LD) $(LD) $(LDFLAGS) -T kernel/boot/kernel.ld -o $@ $(KERNEL_OBJECTS)
+
+$Okernel/%.o: kernel/%.c $Okernel.flags
+	@mkdir -p $(@D)
+	$(call step,CC) $(CC) $(KERNELFLAGS) $(MOREFLAGS) -MD -MP -c -o $@ $<
+
+$Okernel/%.o: kernel/%.S $Okernel.flags
+	@mkdir -p $(@D)
+	$(call step,CC) $(CC) $(KERNELFLAGS) $(MOREFLAGS) -MD -MP -c -o $@ $<
+
+build/user/%.o: user/%.c build/user.flags
+	@mkdir -p $(@D)
+	$(call step,CC) $(CC) $(TARGETFLAGS) $(MOREFLAGS) -MD -MP -c -o $@ $<
+
+build/user/%.o: user/%.S build/user.flags
+	@mkdir -p $(@D)
+	$(call step,CC) $(CC) $(TARGETFLAGS) $(MOREFLAGS) -MD -MP -c -o $@ $<
+
+.SECONDEXPANSION:
+$(PROGRAMS:%=build/user/_%): build/user/_%: build/user/%.o $$(addprefix build/user/,$$(addsuffix .o,$$($$*_PARTS))) \
+  $(LIBRARY:%=build/user/%.o) user/user.ld
+	$(call step,LD) $(LD) $(LDFLAGS) -T user/user.ld -o $@ $(filter %.o,$^)
+
+# What goes onto the disk: programs without their debug information, and the README.
+build/fs/%: build/user/_%
+	@mkdir -p $(@D)
+	$(call step,STRIP) $(OBJCOPY) -S $< $@
+
+build/fs/README: README.md
+	@mkdir -p $(@D)
+	@cp $< $@
+
+# Renamed into place, so that a guest still running on the old image keeps it whole.
+fs.img: build/mkfs/mkfs build/fs/README $(PROGRAMS:%=build/fs/%)
+	$(call step,MKFS) build/mkfs/mkfs build/fs.img.new $(filter build/fs/%,$^)
+	@mv build/fs.img.new $@
+
+build/mkfs/%.o: mkfs/%.c build/host.flags
+	@mkdir -p $(@D)
+	$(call step,HOSTCC) $(HOSTCC) $(HOSTFLAGS) -MD -MP -c -o $@ $<
+
+$(HOST_PROGRAMS:%=build/mkfs/%): build/mkfs/%: build/mkfs/%.o $(HOST_SHARED:%=build/mkfs/%.o)
+	$(call step,HOSTLD) $(HOSTCC) -o $@ $^
+
+# Objects depend on the flags they were compiled with: another toolchain or option rebuilds them.
+$Okernel.flags: FLAGS = $(CC) $(KERNELFLAGS)
+build/user.flags: FLAGS = $(CC) $(TARGETFLAGS)
+build/host.flags: FLAGS = $(HOSTCC) $(HOSTFLAGS)
+$Okernel.flags build/user.flags build/host.flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+
+-include $(KERNEL_OBJECTS:.o=.d) $(wildcard build/user/*.d build/mkfs/*.d)
+
+# Running. tools/run owns QEMU's command line, the guest's memory file and the terminal.
+GDBPORT := $(shell echo $$((25000 + $$(id -u) % 5000)))
+RUN = $(PYTHON) tools/run --qemu '$(QEMU)' --cpus '$(CPUS)' --mem '$(MEM)' --kernel $(KERNEL) --image fs.img
+EXTRA = $(if $(QEMUEXTRA),-- $(QEMUEXTRA))
+
+qemu: all
+	@$(RUN) $(EXTRA)
+
+qemu-gdb: all
+	@echo "QEMU waits for gdb on port $(GDBPORT): run 'make gdb' in another window."
+	@$(RUN) --gdb $(GDBPORT) $(EXTRA)
+
+print-gdbport:
+	@echo $(GDBPORT)
+
+gdb: build/setup/debug.mk $(KERNEL)
+	gdb-multiarch -q -ex 'set architecture riscv:rv64' $(patsubst %,-x %,$(wildcard tools/gdb/xv6.py)) \
+	  -ex 'target remote 127.0.0.1:$(GDBPORT)' $(KERNEL)
+
+test: build/setup/test.mk all
+	$(PYTHON) -m pytest $(TESTFLAGS) $(TESTS)
+
+lint: build/setup/test.mk all
+	tools/lint/check
+
+format: build/setup/test.mk
+	tools/lint/check --fix
+
+clean:
+	rm -rf build kernel/kernel fs.img .gdbinit
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+help:
+	@sed -n 's/^#: \?//p' Makefile
+
+#: make            build kernel/kernel and fs.img
+#: make qemu       build and boot; leave QEMU with ^A x
+#: make qemu-gdb   the same, stopped at the first instruction for gdb
+#: make gdb        gdb with this project's commands, connected to qemu-gdb's guest
+#: make test       build and run every test; TESTS=tests/test_boot.py runs one file
+#: make lint       check format, types and style; make format mends the format
+#: make setup      install every Debian package the project uses (packages.txt)
+#: make clean      remove everything the build made
+#: make print-gdbport
+#:
+#: CPUS=1..8       harts, default 3
+#: MEM=128M        memory of the guest
+#: DEBUG=1         kernel with lock-order checks and audits, in build/debug
+#: TOOLPREFIX=     riscv64-unknown-elf- (preferred) or riscv64-linux-gnu-
+#: V=1             show whole commands
+#: QEMU= QEMUEXTRA=  the emulator, and further arguments for it
