@@ -16,6 +16,9 @@ TESTFLAGS ?=
 V ?=
 step = $(if $V,,@echo '  $(1) $@' &&)
 
+# Python keeps its compiled files out of the sources.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
+
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all qemu qemu-gdb gdb print-gdbport test lint format setup clean help FORCE
@@ -158,8 +161,7 @@ format: build/setup/test.mk
 	tools/lint/check --fix
 
 clean:
-	rm -rf build kernel/kernel fs.img .gdbinit
-	find . -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf build kernel/kernel fs.img
 
 help:
 	@sed -n 's/^#: \?//p' Makefile

@@ -1,0 +1,1 @@
+"""What the suites share: driving a guest, and judging the state it leaves."""

@@ -1,0 +1,78 @@
+"""From power-on to the prompt, and the console's line editing."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from tests.harness.guest import Boot, Guest
+
+
+@pytest.mark.parametrize("cpus", [1, 3, 8])
+def test_boot_names_every_hart_and_the_server(boot: Boot, cpus: int) -> None:
+    """One line for each hart, one for the server, then the prompt."""
+    guest = boot(cpus=cpus)
+    lines = guest.console[: guest.console.index("$ ")].splitlines()
+    for hart in range(cpus):
+        assert sum(f"hart {hart} " in line for line in lines) == 1, lines
+    assert not any(f"hart {cpus} " in line for line in lines), lines
+    assert sum("crypto_srv" in line for line in lines) == 1, lines
+
+
+@pytest.mark.parametrize("mem", ["64M", "1G"])
+def test_memory_is_what_the_machine_has(boot: Boot, mem: str) -> None:
+    """The kernel finds the end of memory itself: all but a little of it is free after boot."""
+    guest = boot(mem=mem)
+    size = guest.info["mem"] // 4096
+    free = int(guest.run("free -q"))
+    assert size * 0.9 < free < size
+
+
+def host_seconds(guest: Guest) -> float:
+    """Processor time QEMU has used, in seconds (proc(5): utime and stime of stat)."""
+    with open(f"/proc/{guest.info['qemu']}/stat", encoding="ascii") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_an_idle_guest_leaves_the_host_alone(boot: Boot) -> None:
+    """Eight harts with nothing to do use less than 3 % of one host core (a ratio, not a time)."""
+    guest = boot(cpus=8)
+    used, started = host_seconds(guest), time.monotonic()
+    time.sleep(10)
+    used, elapsed = host_seconds(guest) - used, time.monotonic() - started
+    assert used / elapsed < 0.03
+
+
+def test_control_u_and_backspace_edit_the_line(boot: Boot) -> None:
+    """^U drops the line, ^H and DEL the last character; what was dropped is never run."""
+    guest = boot()
+    guest.keys("echo wrong\x15echo rigt\x08ht\x7f\x7fht\n")
+    guest.expect(r"\nright\r?\n\$ ")
+    assert "\nwrong" not in guest.console
+
+
+def test_control_d_ends_input_and_the_shell_comes_back(boot: Boot) -> None:
+    """^D ends a reader's input; at the prompt it ends the shell, and init starts another."""
+    guest = boot()
+    guest.keys("cat\n")
+    guest.keys("one line\n")
+    guest.expect(r"one line\r?\none line\r?\n")
+    guest.keys("\x04")
+    guest.expect(r"\$ $")
+    guest.keys("\x04")
+    guest.expect(r"\$ $")
+    assert guest.run("echo alive") == "alive\n"
+
+
+def test_control_p_lists_processes(boot: Boot) -> None:
+    """^P names the processes, and the line being typed survives it."""
+    guest = boot()
+    guest.keys("echo un")
+    guest.keys("\x10")
+    for name in ("init", "crypto_srv", "sh"):
+        guest.expect(rf"\b{name}\b")
+    guest.keys("harmed\n")
+    guest.expect(r"\nunharmed\r?\n\$ ")

@@ -1,0 +1,97 @@
+"""tools/run: what it refuses, and that nothing of a guest outlives it, however it ends."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import termios
+from pathlib import Path
+
+import pexpect.fdpexpect
+import pytest
+
+from tests.harness import tree
+from tests.harness.guest import Boot
+
+
+def launch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs the launcher for something it should refuse at once."""
+    return subprocess.run(
+        [tree.RUN, *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_an_old_qemu_is_refused(tmp_path: Path) -> None:
+    """Older ones hang without a word, so the version is checked first."""
+    fake = tmp_path / "qemu"
+    fake.write_text("#!/bin/sh\necho QEMU emulator version 7.1.0\n")
+    fake.chmod(0o755)
+    done = launch("--qemu", fake)
+    assert done.returncode == 2
+    assert done.stderr == f"run: {fake} is version 7.1; the Sstc timer needs at least 7.2\n"
+
+
+def test_a_missing_qemu_and_a_missing_kernel_are_named(tmp_path: Path) -> None:
+    """One line each, with the command that helps."""
+    done = launch("--qemu", tmp_path / "none")
+    assert done.returncode == 2 and "'make setup' installs it" in done.stderr
+    done = launch("--kernel", tmp_path / "none")
+    assert done.returncode == 2 and "no such file; 'make' builds it" in done.stderr
+
+
+def test_an_image_in_use_is_refused(boot: Boot) -> None:
+    """The second guest on an image would destroy it; it gets one helpful line instead."""
+    guest = boot()
+    done = launch("--image", guest.image)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"run: {guest.image} is in use by another QEMU")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.no_audit("the guest is ended in the middle of things")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_memory_goes_with_the_launcher(boot: Boot, number: signal.Signals) -> None:
+    """^C, a closed terminal or a kill leave neither QEMU nor its memory file."""
+    guest = boot()
+    memory = guest.ram.resolve()
+    assert memory.stat().st_size == guest.info["mem"]
+    os.kill(guest.launcher, number)
+    guest.wait()
+    assert not memory.exists() and not guest.folder.exists()
+    with pytest.raises(ProcessLookupError):
+        guest.signal_qemu(0)
+
+
+@pytest.mark.no_audit("the guest is ended in the middle of things")
+def test_the_next_run_sweeps_up_after_a_killed_launcher(boot: Boot) -> None:
+    """SIGKILL leaves the launcher no time; QEMU dies with it, the next run removes the files."""
+    guest = boot()
+    memory = guest.ram.resolve()
+    os.kill(guest.launcher, signal.SIGKILL)
+    guest.stop()
+    boot(audited=False)
+    assert not memory.exists() and not guest.folder.exists()
+
+
+def test_the_terminal_is_restored_when_qemu_is_killed(tmp_path: Path) -> None:
+    """QEMU makes the terminal raw; if it dies the user still gets a usable one."""
+    image = tree.copy_image(tree.IMAGE, tmp_path / "fs.img")
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    process = subprocess.Popen(
+        [tree.RUN, "--image", image], stdin=slave, stdout=slave, stderr=slave
+    )
+    console = pexpect.fdpexpect.fdspawn(master, timeout=180)
+    console.expect(r"\$ $")
+    assert termios.tcgetattr(slave) != before
+    subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=True)
+    assert process.wait(timeout=60) == 128 + signal.SIGKILL
+    assert termios.tcgetattr(slave) == before
+    os.close(slave)
+    os.close(master)
