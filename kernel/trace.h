@@ -1,10 +1,11 @@
 // The trace ring as it lies in memory, for the kernel that writes it and everyone who reads it:
 // shmtrace, gdb, and the host straight out of guest RAM. Little-endian, naturally aligned, no pointers.
 //
-// Who may preempt whom: only a hart writes its ring, but an interrupt may come between any two instructions of an
-// emitter and emit too. So a slot is taken with one amoadd on head, filled, and its sequence number stored last, after
-// fence w,w. A reader copies a record and believes it only if its sequence number was the expected one before and after
-// the copy.
+// Who may preempt whom: a hart leaves a process only on the way back to user mode, so only one hart writes a ring,
+// but an interrupt may come between any two instructions of an emitter and emit too. So a slot is taken with one
+// amoadd (acquire) on head, filled, and its sequence number stored last (release). A reader copies record n, then reads
+// head: the copy is good if its sequence number is n + 1 and head is at most n + capacity. A smaller sequence number
+// is a record still being written; a head further on means that the slot has been, or is being, used again.
 #pragma once
 #include "kernel/types.h"
 
@@ -14,14 +15,14 @@
 
 struct trace_record {
   uint64 time;     // the time CSR, ticks of header.frequency
-  uint64 sequence; // 1 + number of records this hart emitted before; 0 while being written
+  uint64 sequence; // 1 + number of records this ring took before; stored last
   uint16 event;    // enum trace_event
   uint16 hart;
   int pid; // 0 in the scheduler
   uint64 args[TRACE_ARGS];
 }; // 64 bytes, one cache line
 
-// A page of its own before the records.
+// Two cache lines before the records: what readers need to know, and what emitters write.
 struct trace_ring {
   uint64 magic;       // TRACE_MAGIC
   uint32 version;     // TRACE_VERSION
@@ -31,6 +32,17 @@ struct trace_ring {
   uint64 frequency;      // of the time CSR, Hz
   uint64 records_offset; // bytes from this header to slot 0
   uint64 padding[3];
-  uint64 head; // records reserved so far; on a cache line of its own
+  uint64 head; // records reserved so far
   uint64 padding2[7];
+};
+
+// What trace_control() does.
+#define TRACE_GET_MASK 0 // -> the mask: bit i is set if event i is recorded
+#define TRACE_SET_MASK 1 // value: the new mask; bits of events that do not exist are ignored -> the old mask
+#define TRACE_HEAD 2     // value: a hart -> records its ring has taken so far, -1 if there is no such hart
+
+// Where a reader stands in one hart's ring; starts as all zeroes, or with position = TRACE_HEAD's answer.
+struct trace_cursor {
+  uint64 position; // records of the ring before this one have been read or lost
+  uint64 lost;     // of these, overwritten before they were read
 };

@@ -1,0 +1,56 @@
+// Emitting trace events: trace(TRACE_MAP, src, dst, from, to, size). The events and their arguments are the table of
+// kernel/trace_events.h; the memory order is that of kernel/trace.h. Callable anywhere once traceinit() has run, in
+// interrupts and with any locks held: no lock, no call, no failure.
+#pragma once
+#include "kernel/proc/proc.h"
+#include "kernel/trace.h"
+#include "kernel/trace_events.h"
+
+#ifndef TRACE_CAPACITY
+#define TRACE_CAPACITY 4096 // records of a ring, a power of two
+#endif
+
+struct ring {
+  struct trace_ring header;
+  struct trace_record records[TRACE_CAPACITY];
+};
+
+extern uint64 trace_mask;                    // bit i: event i is recorded; 0 until traceinit()
+extern struct trace_ring *trace_rings[NCPU]; // the header of each hart's ring, 0 where there is no hart
+
+void traceinit(void); // needs boot_alloc() and ncpu
+
+// The pid in a record is the process's own even if a device interrupts, since tp and the process stay together.
+static inline __attribute__((always_inline)) void trace_emit(enum trace_event event, int count, const uint64 *args) {
+  struct ring *ring = (struct ring *)mycpu()->ring;
+  uint64 n = __atomic_fetch_add(&ring->header.head, 1, __ATOMIC_ACQUIRE);
+  struct trace_record *r = &ring->records[n % TRACE_CAPACITY];
+  asm("" : "+r"(r)); // one base register, or gcc works the address out anew for each field
+  struct proc *p = mycpu()->proc;
+  r->time = csr_read(time);
+  r->event = event;
+  r->hart = ring->header.hart;
+  r->pid = p ? p->pid : 0;
+#pragma GCC unroll 5
+  for (int i = 0; i < count; i++)
+    r->args[i] = args[i];
+  asm volatile("fence w,w" ::: "memory");
+  *(volatile uint64 *)&r->sequence = n + 1;
+}
+
+// Word i, 0 or 1, of a 16-byte field of characters, for arguments of kind text.
+static inline uint64 trace_text(const char field[16], int i) {
+  uint64 word;
+  __builtin_memcpy(&word, field + 8 * i, sizeof(word));
+  return word;
+}
+
+// Arguments are evaluated only if the event is on. Their number must be the table's.
+#define trace(event, ...)                                                                                              \
+  do {                                                                                                                 \
+    if (__builtin_expect((long)(trace_mask << (63 - (event))) < 0, 0)) {                                               \
+      const uint64 args_[] = {__VA_ARGS__};                                                                            \
+      _Static_assert(sizeof(args_) == event##_ARGS * sizeof(uint64), "wrong number of arguments for " #event);         \
+      trace_emit(event, event##_ARGS, args_);                                                                          \
+    }                                                                                                                  \
+  } while (0)
