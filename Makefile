@@ -134,7 +134,7 @@ $Okernel.flags build/user.flags build/host.flags: FORCE
 
 # Running. tools/run owns QEMU's command line, the guest's memory file and the terminal.
 GDBPORT := $(shell echo $$((25000 + $$(id -u) % 5000)))
-RUN = $(PYTHON) tools/run --qemu '$(QEMU)' --cpus '$(CPUS)' --mem '$(MEM)' --kernel $(KERNEL) --image fs.img
+RUN = $(PYTHON) tools/run --qemu='$(QEMU)' --cpus='$(CPUS)' --mem='$(MEM)' --kernel=$(KERNEL) --image=fs.img
 EXTRA = $(if $(QEMUEXTRA),-- $(QEMUEXTRA))
 
 qemu: all

@@ -5,6 +5,7 @@ Every guest a test leaves running is audited (harness/audit.py) unless it is mar
 
 from __future__ import annotations
 
+import fcntl
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,25 +22,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "no_audit(why): the guest is left in a state no audit can judge"
     )
-    if not is_worker(config) and config.option.basetemp is None:
+    if not hasattr(config, "workerinput") and config.option.basetemp is None:
         tree.BUILD.mkdir(exist_ok=True)
         config.option.basetemp = tree.BUILD / "test-tmp"
 
 
-def is_worker(config: pytest.Config) -> bool:
-    """Whether this process is one of xdist's workers rather than the one that started them."""
-    return hasattr(config, "workerinput")
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Builds both kernels, the programs, the image and the host tools, once."""
-    if is_worker(session.config):
-        return
+@pytest.fixture(scope="session")
+def built() -> None:
+    """Both kernels, the programs, the image and the host tools, made once per session."""
     tree.LOGS.mkdir(parents=True, exist_ok=True)
-    for arguments in (["all"], ["DEBUG=1", "all"]):
-        done = tree.make("-j2", *arguments)
-        if done.returncode != 0:
-            pytest.exit(f"make {' '.join(arguments)} failed:\n{done.stdout[-4000:]}", returncode=1)
+    with open(tree.BUILD / "test-lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the other worker's make
+        for arguments in (["all"], ["DEBUG=1", "all"]):
+            done = tree.make("-j2", *arguments)
+            if done.returncode != 0:
+                pytest.exit(f"make {' '.join(arguments)} failed:\n{done.stdout[-4000:]}", 1)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -55,7 +52,7 @@ REPORTS: pytest.StashKey[dict[str, pytest.TestReport]] = pytest.StashKey()
 
 
 @pytest.fixture
-def boot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Boot]:
+def boot(request: pytest.FixtureRequest, tmp_path: Path, built: None) -> Iterator[Boot]:
     """A function that boots guests: boot(cpus=3, mem="128M", debug=False, icount=None, image=None).
 
     A given `image` is used as it is (to boot again what a crash left); else each guest gets a fresh

@@ -43,11 +43,12 @@ def test_a_wrong_number_of_harts_is_one_clear_line(cpus: str) -> None:
 
 
 @pytest.mark.parametrize("mem", ["128", "0M", "lots", "-5M"])
-def test_a_wrong_memory_size_is_one_clear_line(mem: str) -> None:
+def test_a_wrong_memory_size_is_one_clear_line(built: None, mem: str) -> None:
     """tools/run says what a size looks like."""
     done = tree.make("qemu", f"MEM={mem}")
     assert done.returncode != 0
-    assert f"{mem}: want a size like 128M or 1G" in done.stdout
+    assert f"run: argument --mem: {mem}: want a size like 128M or 1G" in done.stdout
+    assert "usage" not in done.stdout
 
 
 def test_the_gdb_port_depends_on_the_user_only() -> None:

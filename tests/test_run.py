@@ -27,7 +27,7 @@ def launch(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_an_old_qemu_is_refused(tmp_path: Path) -> None:
+def test_an_old_qemu_is_refused(tmp_path: Path, built: None) -> None:
     """Older ones hang without a word, so the version is checked first."""
     fake = tmp_path / "qemu"
     fake.write_text("#!/bin/sh\necho QEMU emulator version 7.1.0\n")
@@ -37,7 +37,7 @@ def test_an_old_qemu_is_refused(tmp_path: Path) -> None:
     assert done.stderr == f"run: {fake} is version 7.1; the Sstc timer needs at least 7.2\n"
 
 
-def test_a_missing_qemu_and_a_missing_kernel_are_named(tmp_path: Path) -> None:
+def test_a_missing_qemu_and_a_missing_kernel_are_named(tmp_path: Path, built: None) -> None:
     """One line each, with the command that helps."""
     done = launch("--qemu", tmp_path / "none")
     assert done.returncode == 2 and "'make setup' installs it" in done.stderr
@@ -79,7 +79,7 @@ def test_the_next_run_sweeps_up_after_a_killed_launcher(boot: Boot) -> None:
     assert not memory.exists() and not guest.folder.exists()
 
 
-def test_the_terminal_is_restored_when_qemu_is_killed(tmp_path: Path) -> None:
+def test_the_terminal_is_restored_when_qemu_is_killed(tmp_path: Path, built: None) -> None:
     """QEMU makes the terminal raw; if it dies the user still gets a usable one."""
     image = tree.copy_image(tree.IMAGE, tmp_path / "fs.img")
     master, slave = pty.openpty()
