@@ -14,7 +14,7 @@
   X(RANK_INODE_CACHE, "itable", "which inode is cached where, and the reference counts")                               \
   X(RANK_BUFFER_CACHE, "bcache", "which block is cached where, and the reference counts")                              \
   X(RANK_DISK, "virtio_disk", "the virtqueue and its free descriptors")                                                \
-  X(RANK_UART, "uart", "the characters waiting to be sent")                                                            \
+  X(RANK_UART, "uart", "writers that wait for room to send")                                                           \
   X(RANK_SLEEPLOCK, "sleeplock", "a sleep lock's own state, not what that lock guards")                                \
   X(RANK_TIMER, "timer", "processes sleeping until a tick")                                                            \
   X(RANK_PROC, "proc", "a slot's life: its pid, and whether it is free")                                               \
@@ -23,7 +23,7 @@
   X(RANK_MEMORY, "memory", "one process's page table and sz")                                                          \
   X(RANK_FRAMES, "kmem", "the list of free frames")                                                                    \
   X(RANK_TRACE, "trace", "the reader's cursors, never an emitter")                                                     \
-  X(RANK_PRINT, "print", "whole lines of kernel messages")
+  X(RANK_PRINT, "print", "the characters to send and the uart itself")
 
 enum lock_rank {
 #define X(rank, name, guards) rank,
