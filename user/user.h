@@ -10,6 +10,8 @@ struct stat;
 struct crypto_op;
 struct procinfo;
 struct meminfo;
+struct trace_cursor;
+struct trace_record;
 
 // Processes
 int fork(void); // child's pid; 0 in the child
@@ -55,6 +57,9 @@ int remove_shared_memory_request(void *va, uint64 size); // the server's: unmaps
 // The state of the machine
 int procinfo(struct procinfo *rows, int n); // rows filled, at most n; kernel/info.h
 int meminfo(struct meminfo *info);
+int trace_mark(int event, uint64 a0, uint64 a1, uint64 a2, uint64 a3, uint64 a4); // record a user event; -1: not one
+uint64 trace_control(int what, uint64 value); // what: TRACE_GET_MASK ... of kernel/trace.h; -1
+int trace_read(int hart, struct trace_cursor *cursor, struct trace_record *records, int n); // records read; -1
 int shutdown(void); // powers the machine off
 
 // ulib.c

@@ -22,7 +22,6 @@
   X(RANK_RUN_QUEUE, "runq", "one hart's runnable processes")                                                           \
   X(RANK_MEMORY, "memory", "one process's page table and sz")                                                          \
   X(RANK_FRAMES, "kmem", "the list of free frames")                                                                    \
-  X(RANK_TRACE, "trace", "the reader's cursors, never an emitter")                                                     \
   X(RANK_PRINT, "print", "the characters to send and the uart itself")
 
 enum lock_rank {

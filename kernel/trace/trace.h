@@ -34,7 +34,7 @@ static inline __attribute__((always_inline)) void trace_emit(enum trace_event ev
 #pragma GCC unroll 5
   for (int i = 0; i < count; i++)
     r->args[i] = args[i];
-  asm volatile("fence w,w" ::: "memory");
+  __atomic_thread_fence(__ATOMIC_RELEASE);
   *(volatile uint64 *)&r->sequence = n + 1;
 }
 

@@ -1,0 +1,3 @@
+// The host's string functions.
+#pragma once
+#include <string.h>

@@ -1,0 +1,33 @@
+// The little of the kernel that kernel/trace/ rests on, for tests/trace/ring_host.c: one hart that is a host thread.
+#pragma once
+#include <string.h>
+#include <time.h>
+#include "kernel/param.h"
+#include "kernel/types.h"
+
+struct trace_ring;
+
+struct proc {
+  int pid;
+  char name[16];
+};
+
+struct cpu {
+  struct proc *proc;
+  struct trace_ring *ring;
+};
+
+extern struct cpu cpus[NCPU];
+extern int ncpu;
+extern __thread struct cpu *this_cpu;
+
+static inline struct cpu *mycpu(void) {
+  return this_cpu;
+}
+
+static inline uint64 host_time(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 10000000UL + t.tv_nsec / 100;
+}
+#define csr_read(csr) host_time()

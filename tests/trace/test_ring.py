@@ -1,0 +1,33 @@
+"""The ring's protocol on the host: interrupts in the middle of an emission, a reader at the same time.
+
+The kernel's own files are compiled for the host with a timer signal in the part of the devices.
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HERE = ROOT / "tests" / "trace"
+
+
+@pytest.fixture(scope="module", params=[16, 256])
+def ring(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test program, with rings of the given number of records."""
+    out = tmp_path_factory.mktemp("ring") / "ring_host"
+    flags = "-O2 -Wall -Wextra -Werror -pthread".split()
+    flags += [f"-DTRACE_CAPACITY={request.param}", f"-I{HERE / 'shim'}", f"-I{ROOT}"]
+    subprocess.run(["cc", *flags, "-o", out, HERE / "ring_host.c"], check=True)
+    return out
+
+
+@pytest.mark.parametrize("period,pause", [(100, 0), (50, 1), (20, 100)])
+def test_records_are_whole_and_counted(ring: Path, period: int, pause: int) -> None:
+    """Each record is read once, whole and in order, or counted as lost."""
+    done = subprocess.run(
+        [ring, "300000", str(period), str(pause)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout
+    words = done.stdout.replace(",", "").split()
+    assert int(words[2]) > 0, "no interrupt came between emissions"
