@@ -49,6 +49,7 @@ class Guest:
         mem: str = "128M",
         icount: int | None = None,
         extra: tuple[str, ...] = (),
+        qemu: str = "qemu-system-riscv64",
         log: Path | None = None,
         timeout: float = 180,
     ) -> None:
@@ -61,6 +62,7 @@ class Guest:
             mem: memory, like 128M.
             icount: QEMU's -icount shift: the guest then counts instructions and is deterministic.
             extra: further arguments for QEMU.
+            qemu: the emulator.
             log: where the console is also written.
             timeout: seconds one wait may take on a loaded machine, unless a call says otherwise.
         """
@@ -73,6 +75,8 @@ class Guest:
         self._marks = 0
         self._log = open(log, "a", encoding="utf-8") if log else None
         arguments = [
+            "--qemu",
+            qemu,
             "--kernel",
             str(kernel),
             "--image",

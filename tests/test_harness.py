@@ -1,0 +1,114 @@
+"""The harness itself, on a made-up guest: what should fail does, at once and with the console."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness import audit, tree
+from tests.harness.guest import PANIC, Guest, GuestFailure
+
+# Answers like a guest's shell. `free -q` shows one frame less after `leak`.
+FAKE_QEMU = r"""#!/usr/bin/python3
+import sys, time, tty
+if "--version" in sys.argv:
+    sys.exit(print("QEMU emulator version 7.2.22"))
+tty.setraw(0)
+frames, status = 100, 0
+def show(text):
+    sys.stdout.write(text.replace("\n", "\r\n"))
+    sys.stdout.flush()
+show("booting\n$ ")
+for line in iter(sys.stdin.readline, ""):
+    command = line.strip("\r\n")
+    show(command + "\n")
+    if command.startswith("echo "):
+        show(command[5:].replace("$?", str(status)) + "\n")
+    elif command == "free -q":
+        show(f"{frames}\n")
+    elif command == "leak":
+        frames -= 1
+    elif command == "ps":
+        show("PID NAME\n1 init\n2 crypto_srv\n" if frames > 90 else "PID NAME\n1 init\n")
+    elif command == "price":
+        show("no newline, 5 $ ")
+        time.sleep(0.2)
+    elif command == "boom":
+        show("panic: boom\nhart 0: the details\n")
+        continue
+    elif command == "off":
+        sys.exit(0)
+    status = 1 if command == "false" else 0
+    show("$ ")
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path, built: None) -> Guest:
+    """A guest that is only a script."""
+    qemu = tmp_path / "qemu"
+    qemu.write_text(FAKE_QEMU)
+    qemu.chmod(0o755)
+    return Guest(tree.copy_image(tree.IMAGE, tmp_path / "fs.img"), qemu=str(qemu), timeout=20)
+
+
+def test_output_is_free_of_echo_and_prompt(fake: Guest) -> None:
+    """Even where it looks like a prompt."""
+    with fake:
+        assert fake.run("echo one two") == "one two\n"
+        assert fake.run("price") == "no newline, 5 $ "
+        assert fake.run("false", status=1) == ""
+
+
+def test_a_wrong_status_fails(fake: Guest) -> None:
+    """A command is expected to succeed unless the test says otherwise."""
+    with fake, pytest.raises(GuestFailure, match="'false' ended with status 1, not 0"):
+        fake.run("false")
+
+
+def test_a_panic_fails_whatever_was_awaited(fake: Guest) -> None:
+    """With the lines that follow the panic; a test that provokes it may forgive it."""
+    with fake, pytest.raises(GuestFailure, match=r"(?s)panic: boom.*hart 0: the details"):
+        fake.run("boom")
+
+
+def test_a_forgiven_panic_can_be_read(fake: Guest) -> None:
+    """The test that asked for it sees it as output."""
+    with fake:
+        fake.forgive(PANIC)
+        fake.keys("boom\n")
+        fake.expect("panic: boom")
+
+
+def test_the_end_of_qemu_fails(fake: Guest) -> None:
+    """A guest that is gone is not waited for."""
+    with fake, pytest.raises(GuestFailure, match="QEMU ended"):
+        fake.run("off")
+
+
+def test_silence_fails_in_the_time_given(fake: Guest) -> None:
+    """And the message says what was awaited."""
+    with fake, pytest.raises(GuestFailure, match=r"nothing like 'never' within 0\.5 s"):
+        fake.expect("never", timeout=0.5)
+
+
+def test_the_audit_finds_a_lost_frame(fake: Guest) -> None:
+    """A sound guest passes, one that lost a frame does not."""
+    with fake:
+        before = audit.baseline(fake)
+        audit.check(fake, before)
+        fake.run("leak")
+        with pytest.raises(
+            GuestFailure, match="1 frames lost: 100 were free after boot, 99 are now"
+        ):
+            audit.check(fake, before)
+
+
+def test_the_audit_misses_the_server(fake: Guest) -> None:
+    """pid 2 must be crypto_srv."""
+    with fake:
+        for _ in range(10):
+            fake.run("leak")
+        with pytest.raises(GuestFailure, match="no crypto_srv with pid 2"):
+            audit.check(fake, audit.baseline(fake))
