@@ -68,12 +68,12 @@ static void procdump(void) {
 
 void consoleintr(int typed) {
   char c = typed == '\r' ? '\n' : typed;
+  acquire(&console.lock);
   if (c == CTRL('P')) {
     procdump();
-    return;
-  }
-  acquire(&console.lock);
-  if (c == CTRL('U')) {
+    for (uint i = console.ready; i != console.edit; i++) // what was typed so far, again
+      uart_echo(at(i), 1);
+  } else if (c == CTRL('U')) {
     erase_line();
   } else if (c == CTRL('H') || c == DEL) {
     if (console.edit != console.ready) {
