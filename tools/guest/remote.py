@@ -106,15 +106,17 @@ class RemoteMemory(Memory):
             raise GuestError(f"{self.port}: connection lost ({e})") from None
 
     def _receive(self) -> bytes:
-        """The next packet's body; acknowledgements are skipped. The stub needs none of ours (TCP is
-        reliable).
+        """The next answer's body. Acknowledgements are skipped, and the news that connecting stopped the
+        guest, which comes when it likes. The stub needs no acknowledgement of ours: TCP is reliable.
         """
         while True:
             start = self.buffer.find(b"$")
             end = self.buffer.find(b"#", start)
             if start >= 0 and 0 <= end <= len(self.buffer) - 3:
                 body, self.buffer = self.buffer[start + 1 : end], self.buffer[end + 3 :]
-                return body
+                if body[:1] != b"T":
+                    return body
+                continue
             try:
                 more = self.socket.recv(1 << 16)
             except OSError as e:
