@@ -45,6 +45,7 @@ TOOLPREFIX ?= $(if $(shell command -v riscv64-unknown-elf-gcc),riscv64-unknown-e
 TOOLPREFIX := $(TOOLPREFIX)
 CC := $(TOOLPREFIX)gcc
 LD := $(TOOLPREFIX)ld
+AR := $(TOOLPREFIX)ar
 OBJCOPY := $(TOOLPREFIX)objcopy
 
 WARNINGS := -Wall -Wextra -Werror
@@ -96,10 +97,16 @@ build/user/%.o: user/%.S build/user.flags
 	@mkdir -p $(@D)
 	$(call step,CC) $(CC) $(TARGETFLAGS) $(MOREFLAGS) -MD -MP -c -o $@ $<
 
+# An archive: a program carries only what it uses of the library, and may define a function of the same name itself.
+build/user/library.a: $(LIBRARY:%=build/user/%.o)
+	@rm -f $@
+	$(call step,AR) $(AR) rcs $@ $^
+
+# -n: segments lie close together in the file; exec() reads them from any offset.
 .SECONDEXPANSION:
 $(PROGRAMS:%=build/user/_%): build/user/_%: build/user/%.o $$(addprefix build/user/,$$(addsuffix .o,$$($$*_PARTS))) \
-  $(LIBRARY:%=build/user/%.o) user/user.ld
-	$(call step,LD) $(LD) $(LDFLAGS) -T user/user.ld -o $@ $(filter %.o,$^)
+  build/user/library.a user/user.ld
+	$(call step,LD) $(LD) -n $(LDFLAGS) -T user/user.ld -o $@ $(filter %.o %.a,$^)
 
 # What goes onto the disk: programs without their debug information, and the README.
 build/fs/%: build/user/_%

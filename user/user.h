@@ -60,7 +60,7 @@ int meminfo(struct meminfo *info);
 int trace_mark(int event, uint64 a0, uint64 a1, uint64 a2, uint64 a3, uint64 a4); // record a user event; -1: not one
 uint64 trace_control(int what, uint64 value); // what: TRACE_GET_MASK ... of kernel/trace.h; -1
 int trace_read(int hart, struct trace_cursor *cursor, struct trace_record *records, int n); // records read; -1
-int shutdown(void); // powers the machine off
+int shutdown(void);                                                                         // powers the machine off
 
 // ulib.c
 int stat(const char *path, struct stat *st);
