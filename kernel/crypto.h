@@ -3,6 +3,8 @@
 #pragma once
 #include "kernel/types.h"
 
+#define CRYPTO_SRV_PID 2 // the server, from boot on
+
 enum crypto_op_type {
   CRYPTO_OP_TYPE_ENCRYPT = 1,
   CRYPTO_OP_TYPE_DECRYPT = 2,

@@ -61,7 +61,7 @@ enum trace_argument_count {
 };
 
 // What became of a request (TRACE_COMPLETE).
-enum trace_outcome { OUTCOME_SERVED = 1, OUTCOME_LOST = 2, OUTCOME_SKIPPED = 3 };
+enum trace_outcome { OUTCOME_SERVED = 1, OUTCOME_LOST = 2, OUTCOME_SKIPPED = 3, OUTCOME_REFUSED = 4 };
 
 // Value sets: set, value, name. DONE and ERROR of op_state end a request.
 // clang-format off
@@ -70,6 +70,7 @@ enum trace_outcome { OUTCOME_SERVED = 1, OUTCOME_LOST = 2, OUTCOME_SKIPPED = 3 }
   V("op_type", 1, "ENCRYPT") V("op_type", 2, "DECRYPT")                                                                \
   V("outcome", OUTCOME_SERVED, "served") V("outcome", OUTCOME_LOST, "lost with its server")                            \
   V("outcome", OUTCOME_SKIPPED, "skipped, its client died")                                                            \
+  V("outcome", OUTCOME_REFUSED, "refused, it can't be mapped")                                                         \
   V("proc_state", 0, "unused") V("proc_state", 1, "used") V("proc_state", 2, "sleeping")                               \
   V("proc_state", 3, "runnable") V("proc_state", 4, "running") V("proc_state", 5, "zombie")                            \
   V("cause", 0, "misaligned fetch") V("cause", 1, "fetch access") V("cause", 2, "illegal instruction")                 \

@@ -1,0 +1,88 @@
+// The life of the crypto server. Its process is never replaced: when it dies, its exit() becomes a new beginning of
+// the same process, so it keeps pid 2 and its slot, and requests that wait stay where they are.
+#include "kernel/ipc/server.h"
+#include "kernel/crypto.h"
+#include "kernel/fs/fs_kernel.h"
+#include "kernel/ipc/shmem_queue.h"
+#include "kernel/lib/lib.h"
+#include "kernel/proc/exec.h"
+#include "kernel/proc/proc.h"
+#include "kernel/trace/trace.h"
+
+#define ATTEMPTS 6       // at running the program, until the server is given up
+#define LONGEST_PAUSE 64 // ticks before a new start
+#define CALM_LIFE 100    // ticks a server must live for its death not to count as one of a series
+
+struct proc *crypto_srv_proc;
+
+// The server's process alone touches these.
+static uint started;    // when, in ticks
+static uint pause = 1;  // ticks to wait before the next start: doubled by each death or failure in a series
+static uint64 restarts; // since boot
+
+int is_server(struct proc *p) {
+  return p == crypto_srv_proc;
+}
+
+void crypto_srv_init(void) {
+  queue_init();
+  struct proc *p = allocproc(CRYPTO_SRV_PID);
+  if (p == 0)
+    panic("crypto_srv: no process slot at boot");
+  safestrcpy(p->name, "crypto_srv", sizeof(p->name));
+  crypto_srv_proc = p;
+  printf("crypto_srv: process %d serves crypto requests\n", p->pid);
+  make_runnable(p);
+}
+
+// Replaces the caller's image by the server's program, with no open files and the root as working directory: 0, or -1.
+static int run_program(struct proc *p) {
+  for (int fd = 0; fd < NOFILE; fd++)
+    if (p->ofile[fd]) {
+      fileclose(p->ofile[fd]);
+      p->ofile[fd] = 0;
+    }
+  if (p->cwd)
+    iput_op(p->cwd);
+  p->cwd = namei("/");
+  int argc = exec("/crypto_srv", (char *const[]){"crypto_srv", 0});
+  if (argc < 0)
+    return -1;
+  p->trapframe->a0 = argc;
+  started = ticks;
+  trace(TRACE_SERVER_START, p->pid, restarts);
+  return 0;
+}
+
+static void give_up(void) {
+  printf("crypto_srv: /crypto_srv does not run; crypto requests are refused\n");
+  queue_server_died(1);
+}
+
+void crypto_srv_first_run(void) {
+  if (run_program(crypto_srv_proc) < 0) {
+    give_up();
+    exit(-1);
+  }
+}
+
+int server_restart(struct proc *p, int status) {
+  if (shmem_queue.closed)
+    return 0;
+  printf("crypto_srv: died (status %d), starting again\n", status);
+  trace(TRACE_SERVER_DEATH, p->pid, status, shmem_queue.count + shmem_queue.in_line);
+  queue_server_died(0);
+  if (ticks - started >= CALM_LIFE)
+    pause = 1;
+  for (int i = 0; i < ATTEMPTS; i++) {
+    p->killed = 0; // or it could not sleep
+    sleep_ticks(pause);
+    if (pause < LONGEST_PAUSE)
+      pause *= 2;
+    restarts++;
+    if (run_program(p) == 0)
+      return 1;
+  }
+  give_up();
+  return 0;
+}

@@ -1,0 +1,117 @@
+// System calls of sharing: the crypto queue's (for clients and for the server) and mapping between relatives.
+// Each decodes and checks, then calls ipc/shmem_queue.c and mm/shmem.c.
+#include "kernel/crypto.h"
+#include "kernel/ipc/server.h"
+#include "kernel/ipc/shmem_queue.h"
+#include "kernel/mm/shmem.h"
+#include "kernel/mm/user.h"
+#include "kernel/proc/lock.h"
+#include "kernel/proc/proc.h"
+#include "kernel/proc/syscall.h"
+
+// crypto_op(op, size): lines up the request of size bytes at op. 0; -1 for a range the caller could not write, one
+// that is not aligned for the header or too short to hold its state word (nowhere to answer), without a server, or if
+// killed while the queue is full. A range that holds the state word but not all of the header is the server's to
+// refuse, as every other invalid request is.
+uint64 sys_crypto_op(void) {
+  uint64 op = argument(0), size = argument(1);
+  struct proc *p = myproc();
+  struct span range;
+  if (size < __builtin_offsetof(struct crypto_op, key_size) || op % _Alignof(struct crypto_op) != 0 ||
+      user_span(&range, op, size) < 0 || is_server(p) || !is_writable(p, op, size))
+    return -1;
+  return queue_add(op, size);
+}
+
+// crypto_wait(op): sleeps until the server has let go of the caller's request at op, 0 also if there is none. -1 if
+// the server died with it, if it could not be mapped, or if the caller is killed.
+uint64 sys_crypto_wait(void) {
+  return queue_wait(argument(0));
+}
+
+// Maps a request just taken into the server; 0, or -1 with the request ended. Its client may have died, or have given
+// the memory up since it asked (exec, sbrk): the mapping must be writable in the server too, or answering would kill
+// it.
+static int map_request(struct proc *server, struct shmem_service *s) {
+  const struct shmem_request *r = &s->request;
+  int result = -1;
+  acquire(&tree_lock);
+  struct proc *client = find_proc(r->src_pid);
+  if (client == 0) {
+    queue_finish(s, OUTCOME_SKIPPED);
+  } else {
+    uint64 va = map_shared_pages(client, server, r->src_va, r->size);
+    if (va != -1UL && is_writable(server, va, r->size)) {
+      s->server_va = va;
+      result = 0;
+    } else {
+      if (va != -1UL)
+        unmap_shared_pages(server, va, r->size);
+      queue_lose(s, OUTCOME_REFUSED);
+    }
+  }
+  release(&tree_lock);
+  return result;
+}
+
+// take_shared_memory_request(va, size): sleeps until there is a request that can be mapped, stores where and how long
+// it is. 0; -1 for anyone but the server, a bad address, too many requests in service, or if killed.
+uint64 sys_take_shared_memory_request(void) {
+  uint64 va_out = argument(0), size_out = argument(1);
+  struct proc *p = myproc();
+  struct span va_span, size_span;
+  if (!is_server(p) || user_span(&va_span, va_out, sizeof(uint64)) < 0 ||
+      user_span(&size_span, size_out, sizeof(uint64)) < 0)
+    return -1;
+  struct shmem_service *s;
+  do {
+    if (span_check(va_span, ACCESS_WRITE) < 0 || span_check(size_span, ACCESS_WRITE) < 0 || (s = queue_take()) == 0)
+      return -1;
+  } while (map_request(p, s) < 0);
+  // Checked above; the server has no relatives who could have unmapped it since.
+  span_write(va_span, 0, &s->server_va, sizeof(uint64));
+  span_write(size_span, 0, &s->request.size, sizeof(uint64));
+  return 0;
+}
+
+// remove_shared_memory_request(va, size): unmaps a request that was taken and ends it. -1 for anyone but the server
+// and for what is not in service there.
+uint64 sys_remove_shared_memory_request(void) {
+  uint64 va = argument(0), size = argument(1);
+  struct proc *p = myproc();
+  struct shmem_service *s = is_server(p) ? queue_find(va, size) : 0;
+  if (s == 0)
+    return -1;
+  int result = unmap_shared_pages(p, va, size);
+  queue_finish(s, OUTCOME_SERVED); // even if the server has unmapped part of it itself: the client must not hang
+  return result;
+}
+
+static int are_related(struct proc *a, struct proc *b) {
+  return is_ancestor(a, b) || is_ancestor(b, a);
+}
+
+// map_shared_pages(src_pid, dst_pid, src_va, size): the address in the destination, or -1. The caller is one of the
+// two, and one is an ancestor of the other.
+uint64 sys_map_shared_pages(void) {
+  struct proc *p = myproc();
+  uint64 va = -1;
+  acquire(&tree_lock);
+  struct proc *src = find_proc(argint(0)), *dst = find_proc(argint(1));
+  if (src && dst && src != dst && (p == src || p == dst) && are_related(src, dst))
+    va = map_shared_pages(src, dst, argument(2), argument(3));
+  release(&tree_lock);
+  return va;
+}
+
+// unmap_shared_pages(pid, va, size): 0, or -1. The process is the caller, an ancestor or a descendant.
+uint64 sys_unmap_shared_pages(void) {
+  struct proc *p = myproc();
+  int result = -1;
+  acquire(&tree_lock);
+  struct proc *target = find_proc(argint(0));
+  if (target && (target == p || are_related(target, p)))
+    result = unmap_shared_pages(target, argument(1), argument(2));
+  release(&tree_lock);
+  return result;
+}
