@@ -1,0 +1,38 @@
+// From power-on to the scheduler, and every trap after it. boot/main.c, trap.c, timer.c, fdt.c implement this.
+#pragma once
+#include "kernel/types.h"
+
+struct proc;
+
+// What the device tree says of the machine (boot/fdt.c).
+struct machine {
+  uint64 memory_start;    // RAM, physical
+  uint64 memory_end;      // one past its last byte
+  uint64 timer_frequency; // of the time CSR, Hz
+  int harts;
+};
+extern struct machine machine;
+int fdt_read(const void *blob, struct machine *m); // 0, or -1 if it isn't a device tree
+
+void run_on_stack(uint64 top, void (*function)(void)) __attribute__((noreturn));
+
+// Traps (boot/trap.c, trap.S)
+void trap_vector(void);
+void trap_init_hart(void);
+void usertrap(void);
+void usertrapret(void);
+void user_return(void) __attribute__((noreturn)); // trap.S: to user mode by the current process's trapframe
+void kerneltrap(void);
+void ring_hart(int hart); // interrupt another hart, or this one
+
+// Time (boot/timer.c)
+void timer_init(void);
+void timer_interrupt(void);
+void timer_start_slice(void); // a process starts to run here
+void timer_idle(void);        // nothing does: wake only for the next tick, if this hart counts them
+
+static inline uint64 time_now(void) {
+  uint64 t;
+  asm volatile("rdtime %0" : "=r"(t));
+  return t;
+}

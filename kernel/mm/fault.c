@@ -1,0 +1,58 @@
+// Pages that come when they are touched: lazily grown heap, and copies of pages shared since a fork.
+// All of it under the process's memory_lock; never sleeps, so copies to user memory may fault with spinlocks held.
+#include "kernel/lib/lib.h"
+#include "kernel/mm/mapping.h"
+#include "kernel/mm/vm.h"
+#include "kernel/proc/lock.h"
+#include "kernel/proc/proc.h"
+#include "kernel/trace/trace.h"
+
+// A fresh zeroed page at va.
+static pte_t *fill_lazy(struct proc *p, uint64 va) {
+  pte_t *entry = walk(p->pagetable, va, 1);
+  void *frame = entry ? kalloc_zero() : 0;
+  if (!frame)
+    return 0;
+  *entry = PA2PTE(pa_of(frame)) | PTE_V | PTE_R | PTE_W | PTE_U | PTE_A | PTE_D;
+  return entry;
+}
+
+// Ends copy-on-write for this page: the last process to refer to the frame keeps it, others get a copy.
+static pte_t *break_cow(struct proc *p, pte_t *entry) {
+  uint64 pa = PTE2PA(*entry);
+  pte_t flags = (PTE_FLAGS(*entry) & ~PTE_COW) | PTE_W;
+  if (__atomic_load_n(&frame_of(pa)->count, __ATOMIC_ACQUIRE) == 1) {
+    *entry = PA2PTE(pa) | flags;
+    return entry;
+  }
+  void *copy = kalloc();
+  if (!copy)
+    return 0;
+  page_copy(copy, kva(pa));
+  *entry = PA2PTE(pa_of(copy)) | flags;
+  tlb_shootdown(p); // nobody may go on reading the old frame
+  frame_put(pa);
+  return entry;
+}
+
+pte_t *touch_page(struct proc *p, uint64 va, enum touch how) {
+  pte_t *entry = va < p->sz ? walk(p->pagetable, va, 0) : 0;
+  if (va >= p->sz || (entry && !(*entry & PTE_V) && *entry))
+    return 0;
+  if (!entry || !*entry)
+    return how == TOUCH_FETCH ? 0 : fill_lazy(p, va);
+  if (!(*entry & PTE_U))
+    return 0;
+  if (how == TOUCH_WRITE)
+    return *entry & PTE_W ? entry : *entry & PTE_COW ? break_cow(p, entry) : 0;
+  return *entry & (how == TOUCH_FETCH ? PTE_X : PTE_R) ? entry : 0;
+}
+
+int handle_fault(struct proc *p, uint64 va, uint64 cause) {
+  enum touch how = cause == CAUSE_STORE_PAGE ? TOUCH_WRITE : cause == CAUSE_FETCH_PAGE ? TOUCH_FETCH : TOUCH_READ;
+  acquire(&p->memory_lock);
+  pte_t *entry = p->pagetable ? touch_page(p, va, how) : 0;
+  release(&p->memory_lock);
+  sfence_vma_page(va);
+  return entry ? 0 : -1;
+}

@@ -1,0 +1,148 @@
+// How a process's memory changes size: sbrk, fork's copy, and what is left of both when memory runs out.
+// Long work goes in batches, each under memory_lock, with interrupts on between them.
+#include "kernel/lib/lib.h"
+#include "kernel/mm/mapping.h"
+#include "kernel/mm/vm.h"
+#include "kernel/memlayout.h"
+#include "kernel/proc/lock.h"
+#include "kernel/proc/proc.h"
+
+#define BATCH 64 // pages
+
+// Touches every lazy page of [start, end). 0, or -1 without memory (or killed), with *reached where it stopped.
+static int populate(struct proc *p, uint64 start, uint64 end, uint64 *reached) {
+  uint64 va = start;
+  while (va < end && !p->killed) {
+    acquire(&p->memory_lock);
+    for (int i = 0; i < BATCH && va < end; i++, va += PGSIZE) {
+      if (!touch_page(p, va, TOUCH_READ)) {
+        release(&p->memory_lock);
+        *reached = va;
+        return -1;
+      }
+    }
+    release(&p->memory_lock);
+  }
+  *reached = va;
+  return va < end ? -1 : 0;
+}
+
+// Unmaps from the top of p down to `low`, at most one table page's worth. The new top. memory_lock held.
+static uint64 unmap_top(struct proc *p, uint64 low) {
+  uint64 high = PGROUNDUP(p->sz);
+  uint64 start = (high - 1) & ~(PGSIZE * 512 - 1); // of the 2 MiB that end there
+  if (start < low)
+    start = low;
+  uint64 va = start;
+  if (next_table(p->pagetable, &va, high)) {
+    uvmunmap(p->pagetable, start, (high - start) / PGSIZE);
+    return start;
+  }
+  // Nothing here: find where something is, in steps of what is absent.
+  while (start > low) {
+    uint64 step = start > (1UL << 30) && start % (1UL << 30) == 0 ? 1UL << 30 : PGSIZE * 512;
+    uint64 next = start - low > step ? start - step : low;
+    va = next;
+    if (next_table(p->pagetable, &va, start))
+      break;
+    start = next;
+  }
+  return start;
+}
+
+// Lowers sz to target. Interruptible: between the batches the process is merely somewhat smaller.
+static void shrink(struct proc *p, uint64 target) {
+  acquire(&p->memory_lock);
+  while (p->sz > target) {
+    uint64 low = PGROUNDUP(target), top = p->sz > low ? unmap_top(p, low) : low;
+    p->sz = top > low ? top : target;
+    release(&p->memory_lock);
+    sfence_vma();
+    acquire(&p->memory_lock);
+  }
+  release(&p->memory_lock);
+}
+
+// Growing claims the range first, as lazy memory, and then fills it if that was asked for.
+int uvmgrow(struct proc *p, long n, int how) {
+  acquire(&p->memory_lock);
+  uint64 old = p->sz, new = old + n;
+  int possible = n >= 0 ? new >= old && new <= USERTOP : new < old;
+  if (possible && n > 0)
+    p->sz = new;
+  release(&p->memory_lock);
+  if (!possible)
+    return -1;
+  if (n < 0) {
+    shrink(p, new);
+    return 0;
+  }
+  uint64 reached, start = PGROUNDUP(old);
+  if (how == SBRK_LAZY || populate(p, start, new, &reached) == 0)
+    return 0;
+
+  acquire(&p->memory_lock);
+  uvmunmap(p->pagetable, start, (reached - start) / PGSIZE);
+  if (p->sz == new) // else somebody mapped pages above meanwhile, and what lies between stays a lazy heap
+    p->sz = old;
+  release(&p->memory_lock);
+  sfence_vma();
+  return -1;
+}
+
+// The child's entry for one of the parent's, and what becomes of the parent's. 0, or -1 without memory.
+static int copy_entry(pte_t *from, pte_t *to) {
+  pte_t entry = *from;
+  if (!(entry & PTE_V)) {
+    *to = entry;
+    return 0;
+  }
+  uint64 pa = PTE2PA(entry);
+  if ((entry & (PTE_W | PTE_COW)) && is_exported(entry)) { // stays the owner's: the child gets its copy now, or the sharing would come apart
+    void *copy = kalloc();
+    if (!copy)
+      return -1;
+    page_copy(copy, kva(pa));
+    *to = PA2PTE(pa_of(copy)) | (PTE_FLAGS(entry) & ~PTE_COW) | PTE_W;
+    return 0;
+  }
+  if (entry & PTE_S)
+    __atomic_add_fetch(&frame_of(pa)->shares, 1, __ATOMIC_RELAXED);
+  else if (entry & PTE_W)
+    *from = entry = (entry & ~PTE_W) | PTE_COW;
+  frame_ref(pa);
+  *to = entry;
+  return 0;
+}
+
+// One table page of the parent, or its part below end. memory_lock of the parent held; the child is not yet visible.
+static int copy_table(pte_t *from, struct proc *child, uint64 va, uint64 end) {
+  uint64 base = va & ~(PGSIZE * 512 - 1);
+  pte_t *to = walk(child->pagetable, base, 1);
+  if (!to)
+    return -1;
+  for (int i = PX(0, va); i < 512 && base + i * PGSIZE < end; i++)
+    if (from[i] && copy_entry(&from[i], &to[i]) < 0)
+      return -1;
+  return 0;
+}
+
+int uvmcopy(struct proc *parent, struct proc *child) {
+  int result = 0;
+  uint64 va = 0;
+  acquire(&parent->memory_lock);
+  uint64 end = PGROUNDUP(parent->sz);
+  child->sz = parent->sz;
+  while (result == 0) {
+    pte_t *table = next_table(parent->pagetable, &va, end);
+    if (!table)
+      break;
+    result = copy_table(table, child, va, end);
+    va = (va | (PGSIZE * 512 - 1)) + 1;
+    release(&parent->memory_lock); // let interrupts in
+    acquire(&parent->memory_lock);
+  }
+  release(&parent->memory_lock);
+  sfence_vma(); // the parent's pages have lost their W
+  return result;
+}

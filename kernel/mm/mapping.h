@@ -1,0 +1,28 @@
+// What the files of mm/ share about a process's page table, beyond what vm.h offers to other layers.
+#pragma once
+#include "kernel/mm/frame.h"
+#include "kernel/riscv.h"
+
+struct proc;
+
+// An entry without V that is not zero marks a page below sz that must not be filled: the guard below the stack,
+// and where a shared page was unmapped. A zero entry below sz is lazy: filled with zeroes when first touched.
+#define PTE_HOLE PTE_COW
+
+// Gives up what the entry maps (or marks) and clears it. Translations of it must be forgotten already,
+// or their page must be out of any hart's reach until they are.
+void leaf_drop(pte_t *entry);
+
+// The level-0 table page that holds va, or the next there is below end; advances *va to its first address there.
+// 0 when there is none left. Absent parts cost one step for 2 MiB or 1 GiB.
+pte_t *next_table(pagetable_t pagetable, uint64 *va, uint64 end);
+
+// Is the process owner of a frame that others map too?
+static inline int is_exported(pte_t entry) {
+  return !(entry & PTE_S) && __atomic_load_n(&frame_of(PTE2PA(entry))->shares, __ATOMIC_RELAXED) > 0;
+}
+
+// Makes the page at va present, and its own if it is to be written, as an access by the program would.
+// memory_lock held. The entry, or 0 if the program may not access it so, or memory ran out.
+enum touch { TOUCH_READ, TOUCH_WRITE, TOUCH_FETCH };
+pte_t *touch_page(struct proc *p, uint64 va, enum touch how);
