@@ -2,7 +2,6 @@
 #include "kernel/boot/boot.h"
 #include "kernel/dev/dev.h"
 #include "kernel/fs/fs_kernel.h"
-#include "kernel/ipc/server.h"
 #include "kernel/ipc/shmem_queue.h"
 #include "kernel/lib/lib.h"
 #include "kernel/mm/frame.h"
@@ -52,7 +51,6 @@ static void build(uint64 device_tree) {
   timer_init();
   shmem_queue_init();
   userinit();
-  crypto_srv_init();
 }
 
 void main(uint64 hart, uint64 device_tree) {

@@ -156,3 +156,11 @@ first_return:
     li      s0, 0
     call    forkret
     j       user_return
+
+# void return_afresh(struct trapframe *): to user mode from anywhere in the kernel, for a process that starts over.
+.global return_afresh
+return_afresh:
+    mv      sp, a0
+    li      s0, 0
+    call    usertrapret
+    j       user_return

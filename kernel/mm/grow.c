@@ -6,6 +6,7 @@
 #include "kernel/memlayout.h"
 #include "kernel/proc/lock.h"
 #include "kernel/proc/proc.h"
+#include "kernel/trace/trace.h"
 
 #define BATCH 64 // pages
 
@@ -53,6 +54,8 @@ static uint64 unmap_top(struct proc *p, uint64 low) {
 // Lowers sz to target. Interruptible: between the batches the process is merely somewhat smaller.
 static void shrink(struct proc *p, uint64 target) {
   acquire(&p->memory_lock);
+  if (p->odd_top > target)
+    p->odd_top = 0;
   while (p->sz > target) {
     uint64 low = PGROUNDUP(target), top = p->sz > low ? unmap_top(p, low) : low;
     p->sz = top > low ? top : target;
@@ -64,22 +67,22 @@ static void shrink(struct proc *p, uint64 target) {
 }
 
 // Growing claims the range first, as lazy memory, and then fills it if that was asked for.
-int uvmgrow(struct proc *p, long n, int how) {
+long uvmgrow(struct proc *p, long n, int how) {
   acquire(&p->memory_lock);
   uint64 old = p->sz, new = old + n;
-  int possible = n >= 0 ? new >= old && new <= USERTOP : new < old;
-  if (possible && n > 0)
+  if (n > 0 && new > USERTOP) {
+    release(&p->memory_lock);
+    return -1;
+  }
+  if (n > 0)
     p->sz = new;
   release(&p->memory_lock);
-  if (!possible)
-    return -1;
-  if (n < 0) {
+  trace(TRACE_RESIZE, p->pid, old, new);
+  if (n < 0 && new < old) // a program that gives back more than it has keeps all of it, as in xv6
     shrink(p, new);
-    return 0;
-  }
   uint64 reached, start = PGROUNDUP(old);
-  if (how == SBRK_LAZY || populate(p, start, new, &reached) == 0)
-    return 0;
+  if (n <= 0 || how == SBRK_LAZY || populate(p, start, new, &reached) == 0)
+    return old;
 
   acquire(&p->memory_lock);
   uvmunmap(p->pagetable, start, (reached - start) / PGSIZE);
@@ -87,6 +90,7 @@ int uvmgrow(struct proc *p, long n, int how) {
     p->sz = old;
   release(&p->memory_lock);
   sfence_vma();
+  trace(TRACE_RESIZE, p->pid, new, old);
   return -1;
 }
 

@@ -138,7 +138,12 @@ static inline struct cpu *mycpu(void) {
   return c;
 }
 
-struct proc *myproc(void); // 0 in the scheduler
+// The running process, 0 in the scheduler. One instruction, so it can't be another hart's by the time it is read.
+static inline struct proc *myproc(void) {
+  struct proc *p;
+  asm volatile("ld %0, 0(tp)" : "=r"(p)); // tp->proc
+  return p;
+}
 
 // Lives (proc/proc.c)
 void procinit(void);
@@ -149,7 +154,7 @@ int wait(uint64 status_va); // -> a dead child's pid, -1 without children or if 
 int kill(int pid);          // 0, or -1 if there is no such process
 int killed(struct proc *p);
 void setkilled(struct proc *p);
-struct proc *find_proc(int pid);                     // tree lock held; 0 if unknown or exiting
+struct proc *find_proc(int pid);                     // tree lock held; 0 if unknown or exited
 int is_ancestor(struct proc *older, struct proc *p); // tree lock held
 struct proc *allocproc(int pid);                     // a slot ready to run forkret(); 0 if none is free
 

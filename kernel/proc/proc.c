@@ -1,0 +1,353 @@
+// The lives of processes: slots, birth by fork, death by exit, burial by wait, and kill.
+// tree_lock guards who is whose child and which pids exist; a process in the tree is not freed while it is held.
+#include "kernel/boot/boot.h"
+#include "kernel/fs/fs_kernel.h"
+#include "kernel/ipc/server.h"
+#include "kernel/lib/lib.h"
+#include "kernel/memlayout.h"
+#include "kernel/mm/user.h"
+#include "kernel/mm/vm.h"
+#include "kernel/proc/exec.h"
+#include "kernel/proc/fp.h"
+#include "kernel/proc/lock.h"
+#include "kernel/proc/sched.h"
+#include "kernel/trace/trace.h"
+
+#define PID_INIT 1
+#define PID_FIRST_FREE 3 // 2 is the crypto server
+
+struct cpu cpus[NCPU];
+struct proc proc[NPROC];
+struct spinlock tree_lock;
+
+static struct proc *pid_hash[NPROC]; // tree lock: chains of the processes that have a pid
+static struct proc *initproc;        // constant after userinit()
+static int next_pid = PID_FIRST_FREE; // tree lock
+
+void first_return(void); // boot/trap.S
+void forkret(void);      // called from there
+
+void procinit(void) {
+  initlock(&tree_lock, RANK_TREE);
+  for (int i = 0; i < NPROC; i++) {
+    struct proc *p = &proc[i];
+    initlock(&p->lock, RANK_PROC);
+    initlock(&p->memory_lock, RANK_MEMORY);
+    p->kstack = KSTACK_TOP(i) - KSTACK_PAGES * PGSIZE;
+    p->trapframe = (struct trapframe *)KSTACK_TOP(i) - 1;
+  }
+  schedinit();
+  sleepinit();
+}
+
+// ---- the tree ----
+
+// Any process of that pid, a zombie too.
+static struct proc *lookup(int pid) {
+  struct proc *p = pid > 0 ? pid_hash[pid % NPROC] : 0;
+  while (p && p->pid != pid)
+    p = p->pid_next;
+  return p;
+}
+
+struct proc *find_proc(int pid) {
+  struct proc *p = lookup(pid);
+  return p && p->pagetable ? p : 0;
+}
+
+int is_ancestor(struct proc *older, struct proc *p) {
+  while (p && p != older)
+    p = p->parent;
+  return p != 0;
+}
+
+static void become_child(struct proc *p, struct proc *parent) {
+  p->parent = parent;
+  p->sibling = parent->children;
+  p->sibling_prev = &parent->children;
+  if (p->sibling)
+    p->sibling->sibling_prev = &p->sibling;
+  parent->children = p;
+}
+
+static void tree_insert(struct proc *p, struct proc *parent) {
+  p->pid_next = pid_hash[p->pid % NPROC];
+  pid_hash[p->pid % NPROC] = p;
+  p->children = 0;
+  p->parent = 0;
+  if (parent)
+    become_child(p, parent);
+}
+
+static void leave_siblings(struct proc *p) {
+  *p->sibling_prev = p->sibling;
+  if (p->sibling)
+    p->sibling->sibling_prev = p->sibling_prev;
+}
+
+static void tree_remove(struct proc *p) {
+  struct proc **at = &pid_hash[p->pid % NPROC];
+  while (*at != p)
+    at = &(*at)->pid_next;
+  *at = p->pid_next;
+  leave_siblings(p);
+}
+
+// Children of one that exits become init's.
+static void tree_orphan(struct proc *p) {
+  struct proc *child;
+  while ((child = p->children)) {
+    leave_siblings(child);
+    become_child(child, initproc);
+    if (child->state == ZOMBIE)
+      wakeup(initproc);
+  }
+}
+
+static int new_pid(void) {
+  int pid;
+  do {
+    pid = next_pid;
+    next_pid = next_pid == 0x7fffffff ? PID_FIRST_FREE : next_pid + 1;
+  } while (lookup(pid));
+  return pid;
+}
+
+// ---- slots ----
+
+struct proc *allocproc(int pid) {
+  for (struct proc *p = proc; p < &proc[NPROC]; p++) {
+    if (__atomic_load_n(&p->state, __ATOMIC_RELAXED) != UNUSED)
+      continue;
+    acquire(&p->lock);
+    int mine = p->state == UNUSED;
+    if (mine)
+      p->state = USED;
+    release(&p->lock);
+    if (!mine)
+      continue;
+    p->pid = pid;
+    p->killed = p->xstate = p->fp_used = p->hart = 0;
+    p->chan = 0;
+    p->sz = p->odd_top = p->crypto_lost = 0;
+    p->cwd = 0;
+    p->name[0] = 0;
+    memset(p->ofile, 0, sizeof(p->ofile));
+    p->context = (struct context){.ra = (uint64)first_return, .sp = (uint64)p->trapframe};
+    return p;
+  }
+  return 0;
+}
+
+static void free_slot(struct proc *p) {
+  acquire(&p->lock);
+  p->pid = 0;
+  p->state = UNUSED;
+  release(&p->lock);
+}
+
+// The kernel's own processes: pid 1 and 2. They have an empty address space until forkret() execs their program.
+struct proc *kernel_process(int pid, const char *name) {
+  struct proc *p = allocproc(pid);
+  if (!p || (p->pagetable = uvmcreate()) == 0)
+    panic("no memory for process %d", pid);
+  memset(p->trapframe, 0, sizeof(*p->trapframe));
+  safestrcpy(p->name, name, sizeof(p->name));
+  acquire(&tree_lock);
+  tree_insert(p, 0);
+  release(&tree_lock);
+  return p;
+}
+
+void userinit(void) {
+  initproc = kernel_process(PID_INIT, "init");
+  make_runnable(initproc);
+}
+
+int start_program(struct proc *p, const char *path) {
+  char *argv[] = {(char *)path, 0};
+  if (!p->cwd)
+    p->cwd = namei("/");
+  int argc = exec(path, argv);
+  if (argc < 0) {
+    printf("%s: can't be executed\n", path);
+    return -1;
+  }
+  p->trapframe->a0 = argc;
+  return 0;
+}
+
+// Every process's first kernel code, from first_return (trap.S), on the way to user mode. Interrupts are off.
+void forkret(void) {
+  struct proc *p = mycpu()->proc;
+  fp_arrive(p);
+  mycpu()->noff = 0;
+  csr_set(sstatus, SSTATUS_SIE);
+  if (p == initproc) {
+    fsinit(ROOTDEV);
+    crypto_srv_init(); // its program is on the disk
+    if (start_program(p, "/init") < 0)
+      panic("there is no /init to run");
+  } else if (is_server(p) && start_program(p, "/crypto_srv") < 0) {
+    exit(-1);
+  }
+  csr_clear(sstatus, SSTATUS_SIE);
+  usertrapret();
+}
+
+// ---- fork, exit, wait, kill ----
+
+// What the child has of its parent's, beyond memory. Interrupts on; the parent is the caller.
+static void inherit(struct proc *parent, struct proc *child) {
+  *child->trapframe = *parent->trapframe;
+  child->trapframe->a0 = 0;
+  fp_fork(parent, child);
+  for (int fd = 0; fd < NOFILE; fd++)
+    if (parent->ofile[fd])
+      child->ofile[fd] = filedup(parent->ofile[fd]);
+  child->cwd = idup(parent->cwd);
+  safestrcpy(child->name, parent->name, sizeof(child->name));
+}
+
+int fork(void) {
+  struct proc *parent = myproc(), *child = allocproc(0);
+  if (!child)
+    return -1;
+  pagetable_t pagetable = uvmcreate();
+  child->pagetable = pagetable;
+  if (!pagetable || uvmcopy(parent, child) < 0) {
+    child->pagetable = 0;
+    if (pagetable)
+      uvmfree(pagetable);
+    free_slot(child);
+    return -1;
+  }
+  inherit(parent, child);
+
+  acquire(&tree_lock);
+  int pid = child->pid = new_pid();
+  tree_insert(child, parent);
+  trace(TRACE_FORK, pid, pa_of(pagetable));
+  make_runnable(child);
+  release(&tree_lock);
+  return pid;
+}
+
+static void drop_memory(struct proc *p) {
+  acquire(&p->memory_lock);
+  pagetable_t pagetable = p->pagetable;
+  p->pagetable = 0;
+  p->sz = p->odd_top = 0;
+  release(&p->memory_lock);
+  use_pagetable(kernel_pagetable);
+  uvmfree(pagetable); // out of everyone's reach: no lock, interrupts on
+}
+
+static void close_files(struct proc *p) {
+  for (int fd = 0; fd < NOFILE; fd++) {
+    struct file *f = p->ofile[fd];
+    p->ofile[fd] = 0;
+    if (f)
+      fileclose(f);
+  }
+}
+
+// init and the server go on for ever: a new program in the same process. Returns if it can't be started.
+static void start_again(struct proc *p, int status) {
+  p->killed = 0;
+  if (p == initproc) {
+    printf("init: exited with status %d, starting again\n", status);
+    if (start_program(p, "/init") < 0)
+      panic("there is no /init to run");
+  } else {
+    acquire(&tree_lock);
+    tree_orphan(p);
+    release(&tree_lock);
+    if (server_restart(p, status) < 0)
+      return;
+  }
+  csr_clear(sstatus, SSTATUS_SIE);
+  return_afresh(p->trapframe);
+}
+
+void exit(int status) {
+  struct proc *p = myproc();
+  trace(TRACE_EXIT, status);
+  close_files(p);
+  if (p == initproc || is_server(p))
+    start_again(p, status);
+  iput_op(p->cwd);
+  p->cwd = 0;
+  drop_memory(p);
+
+  acquire(&tree_lock);
+  tree_orphan(p);
+  if (!p->parent) // the server, down for good
+    become_child(p, initproc);
+  p->xstate = status;
+  p->state = ZOMBIE;
+  wakeup(p->parent);
+  push_off();
+  release(&tree_lock);
+  sched();
+  panic("a zombie runs");
+}
+
+// A dead child of p; *any says whether there are children at all. tree lock held.
+static struct proc *dead_child(struct proc *p, int *any) {
+  *any = p->children != 0;
+  struct proc *child = p->children;
+  while (child && child->state != ZOMBIE)
+    child = child->sibling;
+  return child;
+}
+
+int wait(uint64 status_va) {
+  struct proc *p = myproc();
+  struct span status;
+  if (status_va && (user_span(&status, status_va, sizeof(int)) < 0 || span_check(status, ACCESS_WRITE) < 0))
+    return -1;
+
+  acquire(&tree_lock);
+  for (;;) {
+    int any;
+    struct proc *child = dead_child(p, &any);
+    if (child) {
+      int pid = child->pid, xstate = child->xstate;
+      tree_remove(child);
+      release(&tree_lock);
+      while (__atomic_load_n(&child->on_hart, __ATOMIC_ACQUIRE))
+        ; // it is on its last instructions; its stack is its slot's
+      free_slot(child);
+      trace(TRACE_WAIT, pid, xstate);
+      if (status_va)
+        span_write(status, 0, &xstate, sizeof(xstate));
+      return pid;
+    }
+    if (!any || sleep_killable(p, &tree_lock) < 0) {
+      release(&tree_lock);
+      return -1;
+    }
+  }
+}
+
+int kill(int pid) {
+  acquire(&tree_lock);
+  struct proc *p = lookup(pid);
+  int possible = p && p != initproc && !is_server(p);
+  if (possible) {
+    trace(TRACE_KILL, pid);
+    setkilled(p);
+  }
+  release(&tree_lock);
+  return possible ? 0 : -1;
+}
+
+void setkilled(struct proc *p) {
+  __atomic_store_n(&p->killed, 1, __ATOMIC_SEQ_CST);
+  unsleep(p);
+}
+
+int killed(struct proc *p) {
+  return p->killed;
+}

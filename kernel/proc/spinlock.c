@@ -1,0 +1,118 @@
+// Spinlocks: mutual exclusion between harts, with interrupts off on the holder's.
+// Debug builds check every acquisition against the order of lock_ranks.h; a wait that lasts too long reports itself.
+#include "kernel/boot/boot.h"
+#include "kernel/lib/lib.h"
+#include "kernel/mm/vm.h"
+#include "kernel/proc/lock.h"
+#include "kernel/proc/proc.h"
+#include "kernel/trace/trace.h"
+
+#define STUCK_SECONDS 10
+
+static const char *const rank_names[] = {
+#define X(rank, name, guards) [rank] = name,
+    LOCK_RANKS(X)
+#undef X
+};
+
+void initlock(struct spinlock *lk, enum lock_rank rank) {
+  *lk = (struct spinlock){.rank = rank, .name = rank_names[rank]};
+}
+
+void push_off(void) {
+  uint64 before = csr_fetch_clear(sstatus, SSTATUS_SIE);
+  struct cpu *c = mycpu();
+  if (c->noff++ == 0)
+    c->intena = (before & SSTATUS_SIE) != 0;
+}
+
+void pop_off(void) {
+  struct cpu *c = mycpu();
+  if (c->noff < 1 || (csr_read(sstatus) & SSTATUS_SIE))
+    panic("pop_off: without a push_off, or interrupts are on");
+  if (--c->noff == 0 && c->intena)
+    csr_set(sstatus, SSTATUS_SIE);
+}
+
+int holding(struct spinlock *lk) {
+  return lk->locked && lk->cpu == mycpu();
+}
+
+#ifdef DEBUG
+// May this hart take lk at pc, with what it holds? Only if everything held stands earlier in the order.
+static void check_order(struct cpu *c, struct spinlock *lk, uint64 pc) {
+  for (int i = 0; i < c->held_count; i++) {
+    struct spinlock *outer = c->held[i];
+    if (outer->rank > lk->rank || (outer->rank == lk->rank && outer > lk))
+      panic("lock order: %s (0x%lx) is taken at 0x%lx while %s (0x%lx) is held since 0x%lx", lk->name, (uint64)lk, pc,
+            outer->name, (uint64)outer, outer->pc);
+  }
+  if (c->held_count == HELD_MAX)
+    panic("lock order: more than %d locks held, taking %s at 0x%lx", HELD_MAX, lk->name, pc);
+}
+
+static void note_held(struct cpu *c, struct spinlock *lk) {
+  c->held[c->held_count++] = lk;
+}
+
+static void note_released(struct cpu *c, struct spinlock *lk) {
+  int i = c->held_count - 1;
+  while (c->held[i] != lk)
+    i--;
+  for (c->held_count--; i < c->held_count; i++)
+    c->held[i] = c->held[i + 1];
+}
+#else
+#define check_order(c, lk, pc) ((void)(pc))
+#define note_held(c, lk) ((void)(c))
+#define note_released(c, lk) ((void)(c))
+#endif
+
+static int try_lock(struct spinlock *lk) {
+  return __atomic_exchange_n(&lk->locked, 1, __ATOMIC_ACQUIRE) == 0;
+}
+
+// Spins until lk is free. Serves TLB shootdowns meanwhile: their asker may hold lk.
+static void wait_for(struct cpu *c, struct spinlock *lk, uint64 pc) {
+  uint64 since = time_now(), patience = STUCK_SECONDS * machine.timer_frequency;
+  c->waiting = lk;
+  do {
+    while (__atomic_load_n(&lk->locked, __ATOMIC_RELAXED)) {
+      tlb_poll();
+      if (panicked)
+        for (;;)
+          asm volatile("wfi");
+      if (time_now() - since > patience) {
+        struct cpu *holder = lk->cpu;
+        printf("stuck: hart %d waits at 0x%lx for lock %s (0x%lx), held by hart %d since 0x%lx\n", c->id, pc, lk->name,
+               (uint64)lk, holder ? holder->id : -1, lk->pc);
+        patience += STUCK_SECONDS * machine.timer_frequency;
+      }
+    }
+  } while (!try_lock(lk));
+  c->waiting = 0;
+  trace(TRACE_CONTEND, (uint64)lk, lk->rank, time_now() - since, pc);
+}
+
+void acquire(struct spinlock *lk) {
+  uint64 pc = (uint64)__builtin_return_address(0);
+  push_off();
+  struct cpu *c = mycpu();
+  if (holding(lk))
+    panic("acquire: %s (0x%lx) at 0x%lx is held by this hart since 0x%lx", lk->name, (uint64)lk, pc, lk->pc);
+  check_order(c, lk, pc);
+  if (!try_lock(lk))
+    wait_for(c, lk, pc);
+  lk->cpu = c;
+  lk->pc = pc;
+  note_held(c, lk);
+}
+
+void release(struct spinlock *lk) {
+  if (!holding(lk))
+    panic("release: %s (0x%lx) is not held by this hart", lk->name, (uint64)lk);
+  note_released(mycpu(), lk);
+  lk->cpu = 0;
+  __atomic_store_n(&lk->locked, 0, __ATOMIC_RELEASE);
+  pop_off();
+}
