@@ -22,7 +22,8 @@ void trap_init_hart(void);
 void usertrap(void);
 void usertrapret(void);
 void user_return(void) __attribute__((noreturn)); // trap.S: to user mode by the current process's trapframe
-void return_afresh(struct trapframe *tf) __attribute__((noreturn)); // trap.S: the same, leaving the stack; interrupts off
+void return_afresh(struct trapframe *tf)
+    __attribute__((noreturn)); // trap.S: the same, leaving the stack; interrupts off
 void kerneltrap(void);
 void ring_hart(int hart); // interrupt another hart, or this one
 

@@ -48,11 +48,16 @@ static void interrupt(uint64 cause) {
 
 static const char *cause_name(uint64 cause) {
   static const char *const names[] = {
-      [0] = "misaligned fetch",      [CAUSE_FETCH_ACCESS] = "fetch access fault",
-      [CAUSE_ILLEGAL] = "illegal instruction", [CAUSE_BREAKPOINT] = "breakpoint",
-      [4] = "misaligned load",       [CAUSE_LOAD_ACCESS] = "load access fault",
-      [6] = "misaligned store",      [CAUSE_STORE_ACCESS] = "store access fault",
-      [CAUSE_FETCH_PAGE] = "fetch page fault", [CAUSE_LOAD_PAGE] = "load page fault",
+      [0] = "misaligned fetch",
+      [CAUSE_FETCH_ACCESS] = "fetch access fault",
+      [CAUSE_ILLEGAL] = "illegal instruction",
+      [CAUSE_BREAKPOINT] = "breakpoint",
+      [4] = "misaligned load",
+      [CAUSE_LOAD_ACCESS] = "load access fault",
+      [6] = "misaligned store",
+      [CAUSE_STORE_ACCESS] = "store access fault",
+      [CAUSE_FETCH_PAGE] = "fetch page fault",
+      [CAUSE_LOAD_PAGE] = "load page fault",
       [CAUSE_STORE_PAGE] = "store page fault",
   };
   return cause < sizeof(names) / sizeof(names[0]) && names[cause] ? names[cause] : "unknown exception";

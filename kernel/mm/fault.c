@@ -13,12 +13,12 @@ static pte_t *fill_lazy(struct proc *p, uint64 va) {
   void *frame = entry ? kalloc_zero() : 0;
   if (!frame)
     return 0;
-  *entry = PA2PTE(pa_of(frame)) | PTE_V | PTE_R | PTE_W | PTE_U | PTE_A | PTE_D;
+  leaf_set(p->pagetable, va, entry, PA2PTE(pa_of(frame)) | PTE_V | PTE_R | PTE_W | PTE_U | PTE_A | PTE_D);
   return entry;
 }
 
 // Ends copy-on-write for this page: the last process to refer to the frame keeps it, others get a copy.
-static pte_t *break_cow(struct proc *p, pte_t *entry) {
+static pte_t *break_cow(struct proc *p, uint64 va, pte_t *entry) {
   uint64 pa = PTE2PA(*entry);
   pte_t flags = (PTE_FLAGS(*entry) & ~PTE_COW) | PTE_W;
   if (__atomic_load_n(&frame_of(pa)->count, __ATOMIC_ACQUIRE) == 1) {
@@ -29,13 +29,15 @@ static pte_t *break_cow(struct proc *p, pte_t *entry) {
   if (!copy)
     return 0;
   page_copy(copy, kva(pa));
-  *entry = PA2PTE(pa_of(copy)) | flags;
+  trace(TRACE_PTE_CLEAR, pa_of(p->pagetable), va, pa);
+  leaf_set(p->pagetable, va, entry, PA2PTE(pa_of(copy)) | flags);
   tlb_shootdown(p); // nobody may go on reading the old frame
   frame_put(pa);
   return entry;
 }
 
 pte_t *touch_page(struct proc *p, uint64 va, enum touch how) {
+  va = PGROUNDDOWN(va);
   pte_t *entry = va < p->sz ? walk(p->pagetable, va, 0) : 0;
   if (va >= p->sz || (entry && !(*entry & PTE_V) && *entry))
     return 0;
@@ -44,7 +46,7 @@ pte_t *touch_page(struct proc *p, uint64 va, enum touch how) {
   if (!(*entry & PTE_U))
     return 0;
   if (how == TOUCH_WRITE)
-    return *entry & PTE_W ? entry : *entry & PTE_COW ? break_cow(p, entry) : 0;
+    return *entry & PTE_W ? entry : *entry & PTE_COW ? break_cow(p, va, entry) : 0;
   return *entry & (how == TOUCH_FETCH ? PTE_X : PTE_R) ? entry : 0;
 }
 

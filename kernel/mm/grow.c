@@ -95,19 +95,20 @@ long uvmgrow(struct proc *p, long n, int how) {
 }
 
 // The child's entry for one of the parent's, and what becomes of the parent's. 0, or -1 without memory.
-static int copy_entry(pte_t *from, pte_t *to) {
+static int copy_entry(pte_t *from, pagetable_t child, uint64 va, pte_t *to) {
   pte_t entry = *from;
   if (!(entry & PTE_V)) {
     *to = entry;
     return 0;
   }
   uint64 pa = PTE2PA(entry);
-  if ((entry & (PTE_W | PTE_COW)) && is_exported(entry)) { // stays the owner's: the child gets its copy now, or the sharing would come apart
+  if ((entry & (PTE_W | PTE_COW)) &&
+      is_exported(entry)) { // stays the owner's: the child gets its copy now, or the sharing would come apart
     void *copy = kalloc();
     if (!copy)
       return -1;
     page_copy(copy, kva(pa));
-    *to = PA2PTE(pa_of(copy)) | (PTE_FLAGS(entry) & ~PTE_COW) | PTE_W;
+    leaf_set(child, va, to, PA2PTE(pa_of(copy)) | (PTE_FLAGS(entry) & ~PTE_COW) | PTE_W);
     return 0;
   }
   if (entry & PTE_S)
@@ -115,7 +116,7 @@ static int copy_entry(pte_t *from, pte_t *to) {
   else if (entry & PTE_W)
     *from = entry = (entry & ~PTE_W) | PTE_COW;
   frame_ref(pa);
-  *to = entry;
+  leaf_set(child, va, to, entry);
   return 0;
 }
 
@@ -126,7 +127,7 @@ static int copy_table(pte_t *from, struct proc *child, uint64 va, uint64 end) {
   if (!to)
     return -1;
   for (int i = PX(0, va); i < 512 && base + i * PGSIZE < end; i++)
-    if (from[i] && copy_entry(&from[i], &to[i]) < 0)
+    if (from[i] && copy_entry(&from[i], child->pagetable, base + i * PGSIZE, &to[i]) < 0)
       return -1;
   return 0;
 }

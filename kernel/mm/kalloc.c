@@ -86,7 +86,7 @@ void *kalloc(void) {
   check_poison(p);
   frames[number].count = 1;
   frames[number].shares = 0;
-  trace(TRACE_FRAME_ALLOC, pa_of(p));
+  trace(TRACE_ALLOC, pa_of(p), kmem.nfree, (uint64)__builtin_return_address(0));
   return p;
 }
 
@@ -111,7 +111,7 @@ int kalloc_reserve(void *list[], int n) {
 void frame_ref(uint64 pa) {
   check_frame(kva(pa), "frame_ref");
   uint32 count = __atomic_add_fetch(&frame_of(pa)->count, 1, __ATOMIC_RELAXED);
-  trace(TRACE_FRAME_REF, pa, count);
+  trace(TRACE_REF, pa, count);
 }
 
 void kfree(void *p) {
@@ -120,14 +120,14 @@ void kfree(void *p) {
   struct frame *f = frame_of(pa);
   uint32 left = __atomic_sub_fetch(&f->count, 1, __ATOMIC_ACQ_REL);
   if (left) {
-    trace(TRACE_FRAME_UNREF, pa, left);
+    trace(TRACE_UNREF, pa, left);
     return;
   }
-  trace(TRACE_FRAME_FREE, pa);
   poison(p);
   acquire(&kmem.lock);
   f->next = kmem.freelist;
   kmem.freelist = f - frames;
   kmem.nfree++;
+  trace(TRACE_FREE, pa, kmem.nfree); // before anyone can allocate it again
   release(&kmem.lock);
 }

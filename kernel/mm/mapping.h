@@ -2,6 +2,7 @@
 #pragma once
 #include "kernel/mm/frame.h"
 #include "kernel/riscv.h"
+#include "kernel/trace/trace.h"
 
 struct proc;
 
@@ -9,9 +10,15 @@ struct proc;
 // and where a shared page was unmapped. A zero entry below sz is lazy: filled with zeroes when first touched.
 #define PTE_HOLE PTE_COW
 
-// Gives up what the entry maps (or marks) and clears it. Translations of it must be forgotten already,
-// or their page must be out of any hart's reach until they are.
-void leaf_drop(pte_t *entry);
+// Sets the entry of va, which was not valid, to value; the reference to the frame is the caller's to have taken.
+static inline void leaf_set(pagetable_t root, uint64 va, pte_t *entry, pte_t value) {
+  trace(TRACE_PTE_SET, pa_of(root), va, PTE2PA(value), PTE_FLAGS(value));
+  *entry = value;
+}
+
+// Gives up what the entry of va maps (or marks) and clears it. Translations of it must be forgotten already, or out
+// of use: the process is the caller, and forgets them before it returns to user mode.
+void leaf_drop(pagetable_t root, uint64 va, pte_t *entry);
 
 // The level-0 table page that holds va, or the next there is below end; advances *va to its first address there.
 // 0 when there is none left. Absent parts cost one step for 2 MiB or 1 GiB.

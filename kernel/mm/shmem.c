@@ -52,7 +52,7 @@ static void share_pages(struct proc *src, struct proc *dst, struct pages from, u
     uint64 pa = PTE2PA(*source);
     frame_ref(pa);
     __atomic_add_fetch(&frame_of(pa)->shares, 1, __ATOMIC_RELAXED);
-    *target = *source | PTE_S;
+    leaf_set(dst->pagetable, to, target, *source | PTE_S);
   }
 }
 
@@ -70,6 +70,7 @@ uint64 map_shared_pages(struct proc *src, struct proc *dst, uint64 src_va, uint6
     share_pages(src, dst, from, to);
     if (dst->sz != to)
       dst->odd_top = dst->sz;
+    trace(TRACE_RESIZE, dst->pid, dst->sz, to + length);
     dst->sz = to + length;
     result = to + (src_va - from.start);
     trace(TRACE_MAP, src->pid, dst->pid, src_va, result, size);
@@ -118,12 +119,15 @@ static void take_back(struct proc *p, struct pages pages) {
   for (uint64 va = pages.start; va < pages.end; va += PGSIZE) {
     entry = va != pages.start && PX(0, va) ? entry + 1 : walk(p->pagetable, va, 0);
     *entry |= PTE_V;
-    leaf_drop(entry);
+    leaf_drop(p->pagetable, va, entry);
     if (!at_top)
       *entry = PTE_HOLE;
   }
-  if (at_top)
-    p->sz = fall_back(p, pages.start);
+  if (at_top) {
+    uint64 size = fall_back(p, pages.start);
+    trace(TRACE_RESIZE, p->pid, p->sz, size);
+    p->sz = size;
+  }
 }
 
 int unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {

@@ -110,7 +110,7 @@ int mappages(pagetable_t pagetable, uint64 va, uint64 size, uint64 pa, int perm)
     pte_t *entry = walk(pagetable, a, 0);
     if (*entry & PTE_V)
       panic("mappages: 0x%lx is mapped already", a);
-    *entry = PA2PTE(pa) | perm | PTE_V | PTE_A | PTE_D;
+    leaf_set(pagetable, a, entry, PA2PTE(pa) | perm | PTE_V | PTE_A | PTE_D);
   }
   return 0;
 }
@@ -124,11 +124,12 @@ pagetable_t uvmcreate(void) {
   return root;
 }
 
-void leaf_drop(pte_t *entry) {
+void leaf_drop(pagetable_t root, uint64 va, pte_t *entry) {
   pte_t old = *entry;
   *entry = 0;
   if (!(old & PTE_V))
     return; // a hole's mark
+  trace(TRACE_PTE_CLEAR, pa_of(root), va, PTE2PA(old));
   if (old & PTE_S)
     __atomic_sub_fetch(&frame_of(PTE2PA(old))->shares, 1, __ATOMIC_RELAXED);
   frame_put(PTE2PA(old));
@@ -155,26 +156,42 @@ void uvmunmap(pagetable_t pagetable, uint64 va, uint64 npages) {
   while ((table = next_table(pagetable, &va, end))) {
     do {
       if (table[PX(0, va)])
-        leaf_drop(&table[PX(0, va)]);
+        leaf_drop(pagetable, va, &table[PX(0, va)]);
       va += PGSIZE;
     } while (va < end && PX(0, va));
   }
 }
 
-static void free_tables(pagetable_t table, int level, int entries) {
-  for (int i = 0; i < entries; i++) {
+// Frees a table page of the given level that maps from va on, and all below it.
+static void free_tables(pagetable_t root, pagetable_t table, uint64 va, int level) {
+  for (int i = 0; i < (level == 2 ? USER_ENTRIES : ENTRIES); i++, va += LEVEL_SIZE(level)) {
     if (!table[i])
       continue;
     if (level > 0)
-      free_tables(table_below(table[i]), level - 1, ENTRIES);
+      free_tables(root, table_below(table[i]), va, level - 1);
     else
-      leaf_drop(&table[i]);
+      leaf_drop(root, va, &table[i]);
   }
   kfree(table);
 }
 
 void uvmfree(pagetable_t pagetable) {
-  free_tables(pagetable, 2, USER_ENTRIES);
+  free_tables(pagetable, pagetable, 0, 2);
+}
+
+void uvmcount(struct proc *p, uint64 *pages, uint64 *shared) {
+  *pages = *shared = 0;
+  acquire(&p->memory_lock);
+  uint64 va = 0;
+  pte_t *table;
+  while (p->pagetable && (table = next_table(p->pagetable, &va, PGROUNDUP(p->sz)))) {
+    for (int i = PX(0, va); i < ENTRIES; i++) {
+      *pages += (table[i] & PTE_V) != 0;
+      *shared += (table[i] & (PTE_V | PTE_S)) == (PTE_V | PTE_S);
+    }
+    va = (va | (LEVEL_SIZE(1) - 1)) + 1;
+  }
+  release(&p->memory_lock);
 }
 
 int uvmalloc(pagetable_t pagetable, uint64 start, uint64 end, int perm) {

@@ -19,9 +19,10 @@ pagetable_t uvmcreate(void);                                             // empt
 void uvmfree(pagetable_t pagetable);                                     // everything below, and the root
 int uvmcopy(struct proc *parent, struct proc *child);                    // fork: 0, or -1 without memory
 int uvmalloc(pagetable_t pagetable, uint64 start, uint64 end, int perm); // fresh zeroed pages; 0, or -1 and none
-long uvmgrow(struct proc *p, long n, int how);                            // sbrk: the old sz, or -1; how is SBRK_EAGER or SBRK_LAZY
-int handle_fault(struct proc *p, uint64 va, uint64 cause);               // 0 if the access may be tried again
-void use_pagetable(pagetable_t pagetable);                               // this hart's translations from now on
+long uvmgrow(struct proc *p, long n, int how);                // sbrk: the old sz, or -1; how is SBRK_EAGER or SBRK_LAZY
+int handle_fault(struct proc *p, uint64 va, uint64 cause);    // 0 if the access may be tried again
+void uvmcount(struct proc *p, uint64 *pages, uint64 *shared); // pages mapped; of these, with PTE_S
+void use_pagetable(pagetable_t pagetable);                    // this hart's translations from now on
 
 // Makes other harts forget p's translations before a frame of it is given up; p->memory_lock held.
 void tlb_shootdown(struct proc *p);

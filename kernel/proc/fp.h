@@ -1,5 +1,6 @@
 // Floating point registers belong to the process that uses them: kept lazily, so that a program without
-// floating point pays nothing. sstatus.FS says whether the hart's registers are live (privileged specification 3.1.6.6).
+// floating point pays nothing. sstatus.FS says whether the hart's registers are live (privileged
+// specification 3.1.6.6).
 #pragma once
 #include "kernel/proc/proc.h"
 

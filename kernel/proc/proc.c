@@ -20,8 +20,8 @@ struct cpu cpus[NCPU];
 struct proc proc[NPROC];
 struct spinlock tree_lock;
 
-static struct proc *pid_hash[NPROC]; // tree lock: chains of the processes that have a pid
-static struct proc *initproc;        // constant after userinit()
+static struct proc *pid_hash[NPROC];  // tree lock: chains of the processes that have a pid
+static struct proc *initproc;         // constant after userinit()
 static int next_pid = PID_FIRST_FREE; // tree lock
 
 void first_return(void); // boot/trap.S
