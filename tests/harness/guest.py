@@ -21,7 +21,7 @@ import pexpect
 from tests.harness import tree
 
 PROMPT = r"\$ $"
-PANIC = r"(?m)^(?:.*: )?panic\b.*$"
+PANIC = r"(?m)panic: .*$"
 SERVER_DEATH = r"(?m)^.*crypto_srv.*\b(?:died|killed|restart\w*)\b.*$"
 LONGEST_LINE = 120  # bytes the guest's console takes in one line, with some to spare
 TAIL = 40  # lines of console shown with a failure
