@@ -51,7 +51,7 @@ OBJCOPY := $(TOOLPREFIX)objcopy
 WARNINGS := -Wall -Wextra -Werror
 TARGETFLAGS := -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany -mno-relax \
   -ffreestanding -fno-common -nostdlib -fno-stack-protector -fno-pie -no-pie -fno-omit-frame-pointer \
-  -fno-asynchronous-unwind-tables -O2 -ggdb -gdwarf-4 -ffile-prefix-map=$(CURDIR)=. -I. $(WARNINGS)
+  -fno-asynchronous-unwind-tables -O2 -ggdb -gdwarf-4 -ffile-prefix-map=$(CURDIR)=. -I.
 LDFLAGS := -z max-page-size=4096 -z noexecstack --build-id=none --fatal-warnings
 HOSTFLAGS := -std=gnu11 -O2 -g -I. $(WARNINGS)
 
@@ -59,7 +59,7 @@ HOSTFLAGS := -std=gnu11 -O2 -g -I. $(WARNINGS)
 D := $(if $(filter-out 0,$(DEBUG)),build/debug/,)
 O := $(or $D,build/)
 KERNEL := $Dkernel/kernel
-KERNELFLAGS := $(TARGETFLAGS) $(if $D,-DDEBUG)
+KERNELFLAGS := $(TARGETFLAGS) $(WARNINGS) $(if $D,-DDEBUG)
 KERNEL_SOURCES := $(sort $(wildcard kernel/*/*.c kernel/*/*.S))
 KERNEL_OBJECTS := $(patsubst %,$O%.o,$(basename $(KERNEL_SOURCES)))
 
@@ -67,6 +67,8 @@ KERNEL_OBJECTS := $(patsubst %,$O%.o,$(basename $(KERNEL_SOURCES)))
 LIBRARY := ulib printf umalloc usys
 usertests_PARTS := $(patsubst user/%.c,%,$(wildcard user/usertests_*.c))
 PARTS := $(usertests_PARTS)
+# Programs of courses stand in user/ too, and are warned as xv6 warns them; `make lint` warns ours of everything.
+USERFLAGS := $(TARGETFLAGS) -Wall -Werror -Wno-main
 PROGRAMS := $(filter-out $(LIBRARY) $(PARTS),$(patsubst user/%.c,%,$(sort $(wildcard user/*.c))))
 
 # The host's programs on the disk image; other files in mkfs/ are linked into each.
@@ -91,11 +93,11 @@ $Okernel/%.o: kernel/%.S $Okernel.flags
 
 build/user/%.o: user/%.c build/user.flags
 	@mkdir -p $(@D)
-	$(call step,CC) $(CC) $(TARGETFLAGS) $(MOREFLAGS) -MD -MP -c -o $@ $<
+	$(call step,CC) $(CC) $(USERFLAGS) $(MOREFLAGS) -MD -MP -c -o $@ $<
 
 build/user/%.o: user/%.S build/user.flags
 	@mkdir -p $(@D)
-	$(call step,CC) $(CC) $(TARGETFLAGS) $(MOREFLAGS) -MD -MP -c -o $@ $<
+	$(call step,CC) $(CC) $(USERFLAGS) $(MOREFLAGS) -MD -MP -c -o $@ $<
 
 # An archive: a program carries only what it uses of the library, and may define a function of the same name itself.
 build/user/library.a: $(LIBRARY:%=build/user/%.o)
@@ -131,7 +133,7 @@ $(HOST_PROGRAMS:%=build/mkfs/%): build/mkfs/%: build/mkfs/%.o $(HOST_SHARED:%=bu
 
 # Objects depend on the flags they were compiled with: another toolchain or option rebuilds them.
 $Okernel.flags: FLAGS = $(CC) $(KERNELFLAGS)
-build/user.flags: FLAGS = $(CC) $(TARGETFLAGS)
+build/user.flags: FLAGS = $(CC) $(USERFLAGS)
 build/host.flags: FLAGS = $(HOSTCC) $(HOSTFLAGS)
 $Okernel.flags build/user.flags build/host.flags: FORCE
 	@mkdir -p $(@D)

@@ -2,7 +2,7 @@
 // Programs include it for PGSIZE, MAXVA and r_sp(); assembly files use the constants.
 #pragma once
 
-#define PGSIZE 4096UL
+#define PGSIZE 4096 // an int, as in xv6: programs write sbrk(-PGSIZE)
 #define PGSHIFT 12
 
 #ifndef __ASSEMBLER__
