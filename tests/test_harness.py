@@ -97,12 +97,12 @@ def test_the_audit_finds_a_lost_frame(fake: Guest) -> None:
     """A sound guest passes, one that lost a frame does not."""
     with fake:
         before = audit.baseline(fake)
-        audit.check(fake, before)
+        audit.from_inside(fake, before)
         fake.run("leak")
         with pytest.raises(
             GuestFailure, match="1 frames lost: 100 were free after boot, 99 are now"
         ):
-            audit.check(fake, before)
+            audit.from_inside(fake, before)
 
 
 def test_the_audit_misses_the_server(fake: Guest) -> None:
@@ -111,4 +111,4 @@ def test_the_audit_misses_the_server(fake: Guest) -> None:
         for _ in range(10):
             fake.run("leak")
         with pytest.raises(GuestFailure, match="no crypto_srv with pid 2"):
-            audit.check(fake, audit.baseline(fake))
+            audit.from_inside(fake, audit.baseline(fake))

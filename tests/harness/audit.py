@@ -1,10 +1,11 @@
 """What must hold in any quiet guest: no frame lost, the crypto server at work.
 
-Relies on the guest's own `free` and `ps`.
+Relies on the guest's own `free` and `ps`, and on the memory file (memory.py).
 """
 
 from __future__ import annotations
 
+from tests.harness import memory
 from tests.harness.guest import Guest
 
 SETTLE = (
@@ -25,6 +26,12 @@ def baseline(guest: Guest) -> int:
 
 def check(guest: Guest, before: int) -> None:
     """Raises GuestFailure unless the guest is as sound as when it had `before` free frames."""
+    from_inside(guest, before)
+    memory.check(guest)
+
+
+def from_inside(guest: Guest, before: int) -> None:
+    """The part of check() that the guest's own commands can tell."""
     now = -1
     for _ in range(SETTLE):
         now = free_frames(guest)
