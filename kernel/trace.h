@@ -40,9 +40,37 @@ struct trace_ring {
 #define TRACE_GET_MASK 0 // -> the mask: bit i is set if event i is recorded
 #define TRACE_SET_MASK 1 // value: the new mask; bits of events that do not exist are ignored -> the old mask
 #define TRACE_HEAD 2     // value: a hart -> records its ring has taken so far, -1 if there is no such hart
+#define TRACE_NOW 3      // -> the time CSR, ticks
 
 // Where a reader stands in one hart's ring; starts as all zeroes, or with position = TRACE_HEAD's answer.
 struct trace_cursor {
   uint64 position; // records of the ring before this one have been read or lost
   uint64 lost;     // of these, overwritten before they were read
+};
+
+// A saved trace, as shmtrace -w and the host's tools write and read it: TRACE_FILE_MAGIC, then chunks, each a tag, a
+// length, and that many bytes, a multiple of 8. Tags: "events", "values" (the tables of kernel/trace_events.h),
+// "process" (struct trace_process), "records" (struct trace_record, in the order of time within a chunk),
+// "lost" (struct trace_loss). A reader skips tags it does not know. A record with sequence 0 was not emitted: it
+// states what held when the recording began.
+#define TRACE_FILE_MAGIC 0x3143525436767858UL // "Xxv6TRC1"
+
+struct trace_chunk {
+  char tag[8];   // zero padded
+  uint64 length; // bytes that follow
+};
+
+// A process that lived at a given time; fills in for forks and execs before the first record.
+struct trace_process {
+  uint64 time;
+  uint64 root; // physical address of its page table, 0 if unknown
+  uint64 size; // bytes of user memory
+  int pid;
+  int parent;
+  char name[16];
+}; // 48 bytes
+
+struct trace_loss {
+  uint64 hart;
+  uint64 lost; // records of that hart's ring, within the stretch this trace covers, that are not in it
 };

@@ -15,6 +15,9 @@
 #define TRACE_USER 1 // flag: a program may emit it through trace_mark(); every other event is the kernel's word
 #define TRACE_BOOT 2 // flag: on from power-on; the others cost time in the hot paths and are switched on when wanted
 
+// STATE comes from whoever writes op->state, just before the store, so that whatever the store causes comes later: the
+// client for INIT, the server for DONE or ERROR. The server also says INIT once it has accepted a header and begins.
+
 // id (also the bit in the mask, below 63), constant, name, category, flags, number of arguments, the arguments
 #define TRACE_EVENTS(X)                                                                                                \
   X(0, ENQUEUE, "enqueue", "shm", TRACE_BOOT, 4, "request:n va:va size:bytes waiting:n")                               \

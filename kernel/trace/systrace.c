@@ -43,6 +43,8 @@ uint64 sys_trace_control(void) {
   case TRACE_HEAD:
     ring = ring_of(value);
     return ring ? __atomic_load_n(&ring->head, __ATOMIC_RELAXED) : -1UL;
+  case TRACE_NOW:
+    return csr_read(time);
   default:
     return -1;
   }
