@@ -66,7 +66,8 @@ KERNEL_OBJECTS := $(patsubst %,$O%.o,$(basename $(KERNEL_SOURCES)))
 # The programs: every C file in user/ that is neither library nor a further part of a program.
 LIBRARY := ulib printf umalloc usys
 usertests_PARTS := $(patsubst user/%.c,%,$(wildcard user/usertests_*.c))
-PARTS := $(usertests_PARTS)
+shmtrace_PARTS := $(patsubst user/%.c,%,$(wildcard user/shmtrace_*.c))
+PARTS := $(usertests_PARTS) $(shmtrace_PARTS)
 # Programs of courses stand in user/ too, and are warned as xv6 warns them; `make lint` warns ours of everything.
 USERFLAGS := $(TARGETFLAGS) -Wall -Werror -Wno-main
 PROGRAMS := $(filter-out $(LIBRARY) $(PARTS),$(patsubst user/%.c,%,$(sort $(wildcard user/*.c))))

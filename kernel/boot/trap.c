@@ -74,7 +74,7 @@ static void user_exception(struct proc *p, uint64 cause) {
     return;
   if (cause == CAUSE_ILLEGAL && fp_first_use(p) == 0)
     return;
-  trace(TRACE_FAULT, cause, address, p->trapframe->epc);
+  trace(TRACE_FAULT, address, cause, p->trapframe->epc);
   printf("%s: pid %d %s, pc 0x%lx, address 0x%lx: killed\n", cause_name(cause), p->pid, p->name, p->trapframe->epc,
          address);
   setkilled(p);
