@@ -49,7 +49,7 @@ AR := $(TOOLPREFIX)ar
 OBJCOPY := $(TOOLPREFIX)objcopy
 
 WARNINGS := -Wall -Wextra -Werror
-TARGETFLAGS := -march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany -mno-relax \
+TARGETFLAGS := -mcmodel=medany -mno-relax \
   -ffreestanding -fno-common -nostdlib -fno-stack-protector -fno-pie -no-pie -fno-omit-frame-pointer \
   -fno-asynchronous-unwind-tables -O2 -ggdb -gdwarf-4 -ffile-prefix-map=$(CURDIR)=. -I.
 LDFLAGS := -z max-page-size=4096 -z noexecstack --build-id=none --fatal-warnings
@@ -59,7 +59,8 @@ HOSTFLAGS := -std=gnu11 -O2 -g -I. $(WARNINGS)
 D := $(if $(filter-out 0,$(DEBUG)),build/debug/,)
 O := $(or $D,build/)
 KERNEL := $Dkernel/kernel
-KERNELFLAGS := $(TARGETFLAGS) $(WARNINGS) $(if $D,-DDEBUG)
+# The kernel leaves floating point registers to the programs, which may use them.
+KERNELFLAGS := $(TARGETFLAGS) -march=rv64imac_zicsr_zifencei -mabi=lp64 $(WARNINGS) $(if $D,-DDEBUG)
 KERNEL_SOURCES := $(sort $(wildcard kernel/*/*.c kernel/*/*.S))
 KERNEL_OBJECTS := $(patsubst %,$O%.o,$(basename $(KERNEL_SOURCES)))
 
@@ -69,7 +70,7 @@ usertests_PARTS := $(patsubst user/%.c,%,$(wildcard user/usertests_*.c))
 shmtrace_PARTS := $(patsubst user/%.c,%,$(wildcard user/shmtrace_*.c))
 PARTS := $(usertests_PARTS) $(shmtrace_PARTS)
 # Programs of courses stand in user/ too, and are warned as xv6 warns them; `make lint` warns ours of everything.
-USERFLAGS := $(TARGETFLAGS) -Wall -Werror -Wno-main
+USERFLAGS := $(TARGETFLAGS) -march=rv64gc -mabi=lp64d -Wall -Werror -Wno-main
 PROGRAMS := $(filter-out $(LIBRARY) $(PARTS),$(patsubst user/%.c,%,$(sort $(wildcard user/*.c))))
 
 # The host's programs on the disk image; other files in mkfs/ are linked into each.

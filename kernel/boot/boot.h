@@ -16,14 +16,14 @@ int fdt_read(const void *blob, struct machine *m); // 0, or -1 if it isn't a dev
 
 void run_on_stack(uint64 top, void (*function)(void)) __attribute__((noreturn));
 
-// Traps (boot/trap.c, trap.S)
+// Traps (boot/trap.c, vector.S)
 void trap_vector(void);
 void trap_init_hart(void);
 void usertrap(void);
 void usertrapret(void);
-void user_return(void) __attribute__((noreturn)); // trap.S: to user mode by the current process's trapframe
+void user_return(void) __attribute__((noreturn)); // vector.S: to user mode by the current process's trapframe
 void return_afresh(struct trapframe *tf)
-    __attribute__((noreturn)); // trap.S: the same, leaving the stack; interrupts off
+    __attribute__((noreturn)); // vector.S: the same, leaving the stack; interrupts off
 void kerneltrap(void);
 void ring_hart(int hart); // interrupt another hart, or this one
 

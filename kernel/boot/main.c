@@ -2,7 +2,6 @@
 #include "kernel/boot/boot.h"
 #include "kernel/dev/dev.h"
 #include "kernel/fs/fs_kernel.h"
-#include "kernel/ipc/shmem_queue.h"
 #include "kernel/lib/lib.h"
 #include "kernel/mm/frame.h"
 #include "kernel/mm/vm.h"
@@ -18,7 +17,6 @@ void main(uint64 hart, uint64 device_tree);
 
 // On this hart's own guarded stack.
 static void hart_main(void) {
-  kvminithart();
   trap_init_hart();
   plicinithart();
   timer_idle();
@@ -44,12 +42,12 @@ static void build(uint64 device_tree) {
   fileinit();
   kinit();
   kvminit();
+  kvminithart(); // stacks, and what lies on top of them, are in the real table only
   procinit();
   consoleinit();
   plicinit();
   virtio_disk_init();
   timer_init();
-  shmem_queue_init();
   userinit();
 }
 
@@ -69,6 +67,6 @@ void main(uint64 hart, uint64 device_tree) {
       asm volatile("wfi");
     csr_clear(sip, IE_SSOFT);
   }
-  kvminithart(); // the stacks are in the real table only
+  kvminithart();
   run_on_stack(KSTACK_TOP(NPROC + hart), hart_main);
 }

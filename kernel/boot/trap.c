@@ -1,5 +1,5 @@
 // What a trap means: a system call, a page to bring in, an interrupt, or the end of a program that misbehaved.
-// Entered from trap.S with interrupts off; the system call runs with them on.
+// Entered from vector.S with interrupts off; the system call runs with them on.
 #include "kernel/boot/boot.h"
 #include "kernel/dev/dev.h"
 #include "kernel/ipc/server.h"
@@ -80,7 +80,7 @@ static void user_exception(struct proc *p, uint64 cause) {
   setkilled(p);
 }
 
-// From user mode (trap.S), on this process's empty kernel stack.
+// From user mode (vector.S), on this process's empty kernel stack.
 void usertrap(void) {
   struct proc *p = mycpu()->proc;
   uint64 cause = csr_read(scause);
@@ -135,7 +135,7 @@ void kerneltrap(void) {
   csr_write(sstatus, status);
 }
 
-// A trap whose frame would not have fitted on the stack (trap.S).
+// A trap whose frame would not have fitted on the stack (vector.S).
 void trap_off_stack(uint64 sp) {
   panic("kernel stack overflow or trap during boot: sp 0x%lx, pc 0x%lx, %s, address 0x%lx", sp, csr_read(sepc),
         cause_name(csr_read(scause)), csr_read(stval));

@@ -26,11 +26,7 @@ int is_server(struct proc *p) {
 
 void crypto_srv_init(void) {
   queue_init();
-  struct proc *p = allocproc(CRYPTO_SRV_PID);
-  if (p == 0)
-    panic("crypto_srv: no process slot at boot");
-  safestrcpy(p->name, "crypto_srv", sizeof(p->name));
-  crypto_srv_proc = p;
+  struct proc *p = crypto_srv_proc = kernel_process(CRYPTO_SRV_PID, "crypto_srv");
   printf("crypto_srv: process %d serves crypto requests\n", p->pid);
   make_runnable(p);
 }

@@ -5,6 +5,7 @@
 #include "kernel/ipc/server.h"
 #include "kernel/lib/lib.h"
 #include "kernel/memlayout.h"
+#include "kernel/mm/frame.h"
 #include "kernel/mm/user.h"
 #include "kernel/mm/vm.h"
 #include "kernel/proc/exec.h"
@@ -24,7 +25,7 @@ static struct proc *pid_hash[NPROC];  // tree lock: chains of the processes that
 static struct proc *initproc;         // constant after userinit()
 static int next_pid = PID_FIRST_FREE; // tree lock
 
-void first_return(void); // boot/trap.S
+void first_return(void); // boot/vector.S
 void forkret(void);      // called from there
 
 void procinit(void) {
@@ -177,7 +178,7 @@ int start_program(struct proc *p, const char *path) {
   return 0;
 }
 
-// Every process's first kernel code, from first_return (trap.S), on the way to user mode. Interrupts are off.
+// Every process's first kernel code, from first_return (vector.S), on the way to user mode. Interrupts are off.
 void forkret(void) {
   struct proc *p = mycpu()->proc;
   fp_arrive(p);
@@ -188,8 +189,8 @@ void forkret(void) {
     crypto_srv_init(); // its program is on the disk
     if (start_program(p, "/init") < 0)
       panic("there is no /init to run");
-  } else if (is_server(p) && start_program(p, "/crypto_srv") < 0) {
-    exit(-1);
+  } else if (is_server(p)) {
+    crypto_srv_first_run();
   }
   csr_clear(sstatus, SSTATUS_SIE);
   usertrapret();
@@ -263,7 +264,7 @@ static void start_again(struct proc *p, int status) {
     acquire(&tree_lock);
     tree_orphan(p);
     release(&tree_lock);
-    if (server_restart(p, status) < 0)
+    if (!server_restart(p, status))
       return;
   }
   csr_clear(sstatus, SSTATUS_SIE);

@@ -7,7 +7,7 @@
 #include "kernel/spinlock.h"
 
 // The registers of a user program while the kernel runs for it; at the top of its kernel stack.
-// Offsets are known to boot/trap.S.
+// Offsets are known to boot/vector.S.
 struct trapframe {
   uint64 kernel_hartid; // 0: struct cpu of the hart this process runs on, tp while in the kernel
   uint64 epc;           // 8: user program counter
@@ -148,7 +148,11 @@ static inline struct proc *myproc(void) {
 // Lives (proc/proc.c)
 void procinit(void);
 void userinit(void); // process 1, from /init
-int fork(void);      // -> child's pid, -1 without a free slot or memory
+// A process the kernel makes, 1 or 2: an empty address space until forkret() starts its program. Not yet runnable.
+struct proc *kernel_process(int pid, const char *name);
+// Execs path in p, which is the caller: 0, or -1 after a line on the console. For processes the kernel made.
+int start_program(struct proc *p, const char *path);
+int fork(void); // -> child's pid, -1 without a free slot or memory
 void exit(int status) __attribute__((noreturn));
 int wait(uint64 status_va); // -> a dead child's pid, -1 without children or if killed
 int kill(int pid);          // 0, or -1 if there is no such process

@@ -56,7 +56,9 @@ static struct proc *dequeue(struct run_queue *q) {
 static int claim_idle_hart(int preferred) {
   uint64 idle = __atomic_load_n(&idle_harts, __ATOMIC_SEQ_CST);
   while (idle) {
-    int hart = idle >> preferred & 1 ? preferred : __builtin_ctzl(idle);
+    int hart = preferred;
+    while (!(idle >> hart & 1))
+      hart = (hart + 1) % NCPU;
     uint64 bit = 1UL << hart;
     idle = __atomic_fetch_and(&idle_harts, ~bit, __ATOMIC_SEQ_CST);
     if (idle & bit)
