@@ -38,7 +38,7 @@ struct trace_ring {
 
 // What trace_control() does.
 #define TRACE_GET_MASK 0 // -> the mask: bit i is set if event i is recorded
-#define TRACE_SET_MASK 1 // value: the new mask; bits of events that do not exist are ignored -> the old mask
+#define TRACE_SET_MASK 1 // value: the new mask; bits of events that do not exist are ignored
 #define TRACE_HEAD 2     // value: a hart -> records its ring has taken so far, -1 if there is no such hart
 #define TRACE_NOW 3      // -> the time CSR, ticks
 
@@ -50,9 +50,9 @@ struct trace_cursor {
 
 // A saved trace, as shmtrace -w and the host's tools write and read it: TRACE_FILE_MAGIC, then chunks, each a tag, a
 // length, and that many bytes, a multiple of 8. Tags: "events", "values" (the tables of kernel/trace_events.h),
-// "process" (struct trace_process), "records" (struct trace_record, in the order of time within a chunk),
-// "lost" (struct trace_loss). A reader skips tags it does not know. A record with sequence 0 was not emitted: it
-// states what held when the recording began.
+// "process" (struct trace_process), "mask" (time and mask, 64 bits each), "records" (struct trace_record, in the order
+// of time within a chunk), "lost" (struct trace_loss). A reader skips tags it does not know. A record with sequence 0
+// was not emitted: it states what held when the recording began.
 #define TRACE_FILE_MAGIC 0x3143525436767858UL // "Xxv6TRC1"
 
 struct trace_chunk {

@@ -47,7 +47,8 @@
   X(24, UNREF, "unref", "frame", 0, 2, "frame:frame count:n")                                                          \
   X(25, FREE, "free", "frame", 0, 2, "frame:frame free:n")                                                             \
   X(26, CONTEND, "contend", "lock", 0, 4, "lock:symbol class:lock waited:ticks caller:symbol")                         \
-  X(27, NOTE, "note", "user", TRACE_BOOT | TRACE_USER, 5, "text:text")
+  X(27, NOTE, "note", "user", TRACE_BOOT | TRACE_USER, 5, "text:text")                                                 \
+  X(28, MASK, "mask", "trace", TRACE_BOOT, 2, "old:hex new:hex")
 
 enum trace_event {
 #define X(id, constant, name, category, flags, count, arguments) TRACE_##constant = id,

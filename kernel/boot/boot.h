@@ -10,6 +10,7 @@ struct machine {
   uint64 memory_end;      // one past its last byte
   uint64 timer_frequency; // of the time CSR, Hz
   int harts;
+  const char *bootargs; // what -append gave, 0 if nothing; good until frames are handed out
 };
 extern struct machine machine;
 int fdt_read(const void *blob, struct machine *m); // 0, or -1 if it isn't a device tree

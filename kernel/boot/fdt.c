@@ -1,4 +1,4 @@
-// Reads the flattened device tree that QEMU leaves in RAM: memory, harts, timer frequency.
+// Reads the flattened device tree that QEMU leaves in RAM: memory, harts, timer frequency, boot arguments.
 // Follows the Devicetree Specification 0.4, chapter 5; trusts nothing beyond the blob's stated size.
 #include "kernel/boot/boot.h"
 #include "kernel/lib/lib.h"
@@ -20,13 +20,15 @@ static int starts_with(const char *s, const char *prefix) {
   return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
-// Notes what property `name` says of the node `node`, if it is one of the three we want.
+// Notes what property `name` says of the node `node`, if it is one of those we want.
 static void take_property(struct machine *m, const char *node, const char *name, const uint8 *value, uint32 size) {
   if (starts_with(node, "memory@") && starts_with(name, "reg") && size >= 16) {
     m->memory_start = two_cells(value);
     m->memory_end = m->memory_start + two_cells(value + 8);
   } else if (starts_with(name, "timebase-frequency") && size >= 4) {
     m->timer_frequency = cell(value);
+  } else if (starts_with(node, "chosen") && starts_with(name, "bootargs")) {
+    m->bootargs = (const char *)value; // the specification has it end in a zero
   }
 }
 

@@ -36,7 +36,7 @@ static void build(uint64 device_tree) {
   uartinit();
   printf("\nxv6-glass is booting\n");
   read_machine(device_tree);
-  traceinit();
+  traceinit(machine.timer_frequency, machine.bootargs);
   binit();
   iinit();
   fileinit();

@@ -39,7 +39,8 @@ uint64 sys_trace_control(void) {
   case TRACE_GET_MASK:
     return __atomic_load_n(&trace_mask, __ATOMIC_RELAXED);
   case TRACE_SET_MASK:
-    return __atomic_exchange_n(&trace_mask, value & events_there, __ATOMIC_RELAXED);
+    trace_set_mask(value & events_there);
+    return 0;
   case TRACE_HEAD:
     ring = ring_of(value);
     return ring ? __atomic_load_n(&ring->head, __ATOMIC_RELAXED) : -1UL;

@@ -1,13 +1,12 @@
 // The trace rings, one for each hart there is, and the table of events as host tools find it in the ELF file.
 // Emitting is all in trace.h; reading them is systrace.c's.
 #include "kernel/trace/trace.h"
+#include "kernel/lib/lib.h"
 #include "kernel/mm/frame.h"
 
 // Found by name and size by whoever reads the kernel's ELF file.
 __attribute__((used)) const struct trace_event_info trace_event_table[] = TRACE_EVENT_TABLE;
 __attribute__((used)) const struct trace_value_info trace_value_table[] = TRACE_VALUE_TABLE;
-
-#define TIME_FREQUENCY 10000000 // of QEMU virt's time CSR, Hz
 
 _Static_assert(sizeof(struct trace_record) == 64, "a record is one cache line");
 _Static_assert(sizeof(struct trace_ring) == 128, "the header is two cache lines");
@@ -17,12 +16,51 @@ _Static_assert(TRACE_EVENT_COUNT < 63, "one mask bit each, and no mask looks lik
 uint64 trace_mask;
 struct trace_ring *trace_rings[NCPU];
 
+// Is the word that ends at a comma, a blank or the end of the string this one?
+static int is_word(const char *s, int n, const char *word) {
+  return strlen(word) == n && strncmp(s, word, n) == 0;
+}
+
+// The events that the word of n characters at s names.
+static uint64 events_named(const char *s, int n) {
+  uint64 found = 0;
+  for (int i = 0; i < (int)(sizeof(trace_event_table) / sizeof(trace_event_table[0])); i++) {
+    const struct trace_event_info *event = &trace_event_table[i];
+    if (is_word(s, n, "all") || is_word(s, n, event->name) || is_word(s, n, event->category))
+      found |= 1UL << event->id;
+  }
+  return found;
+}
+
+static uint64 events_in(const char *bootargs) {
+  static const char key[] = "trace=";
+  uint64 found = 0;
+  const char *s = bootargs ? bootargs : "";
+  while (*s && strncmp(s, key, sizeof(key) - 1) != 0)
+    s++;
+  if (*s)
+    s += sizeof(key) - 1;
+  while (*s && *s != ' ') {
+    int n = 0;
+    while (s[n] && s[n] != ',' && s[n] != ' ')
+      n++;
+    found |= events_named(s, n);
+    s += n + (s[n] == ',');
+  }
+  return found;
+}
+
 #define X(id, constant, name, category, flags, count, arguments) | (uint64) !!((flags)&TRACE_BOOT) << id
 static const uint64 boot_mask = 0 TRACE_EVENTS(X);
 #undef X
 
-// Gives each hart its ring and starts recording the events that are on from power-on.
-void traceinit(void) {
+void trace_set_mask(uint64 mask) {
+  uint64 old = __atomic_exchange_n(&trace_mask, mask | 1UL << TRACE_MASK, __ATOMIC_RELAXED);
+  trace(TRACE_MASK, old, mask | 1UL << TRACE_MASK);
+}
+
+// Gives each hart its ring and starts recording.
+void traceinit(uint64 frequency, const char *bootargs) {
   for (int i = 0; i < ncpu; i++) {
     struct trace_ring *ring = boot_alloc(sizeof(struct ring));
     *ring = (struct trace_ring){.magic = TRACE_MAGIC,
@@ -30,10 +68,10 @@ void traceinit(void) {
                                 .record_size = sizeof(struct trace_record),
                                 .capacity = TRACE_CAPACITY,
                                 .hart = i,
-                                .frequency = TIME_FREQUENCY,
+                                .frequency = frequency,
                                 .records_offset = sizeof(struct trace_ring)};
     trace_rings[i] = ring;
     cpus[i].ring = ring;
   }
-  trace_mask = boot_mask;
+  trace_set_mask(boot_mask | events_in(bootargs));
 }

@@ -18,7 +18,10 @@ struct ring {
 extern uint64 trace_mask;                    // bit i: event i is recorded; 0 until traceinit()
 extern struct trace_ring *trace_rings[NCPU]; // the header of each hart's ring, 0 where there is no hart
 
-void traceinit(void); // needs boot_alloc() and ncpu
+// Needs boot_alloc() and ncpu. frequency: of the time CSR, Hz. bootargs: the machine's, may be 0; in them,
+// trace=NAME,NAME... with names of events or categories, or all, records more from the start.
+void traceinit(uint64 frequency, const char *bootargs);
+void trace_set_mask(uint64 mask); // says so in the ring: readers must know what was not recorded
 
 // The pid in a record is the process's own even if a device interrupts, since tp and the process stay together.
 static inline __attribute__((always_inline)) void trace_emit(enum trace_event event, int count, const uint64 *args) {
