@@ -18,7 +18,7 @@ struct trace_ring *trace_rings[NCPU];
 
 // Is the word that ends at a comma, a blank or the end of the string this one?
 static int is_word(const char *s, int n, const char *word) {
-  return strlen(word) == n && strncmp(s, word, n) == 0;
+  return (int)strlen(word) == n && strncmp(s, word, n) == 0;
 }
 
 // The events that the word of n characters at s names.
