@@ -65,7 +65,7 @@ KERNEL_SOURCES := $(sort $(wildcard kernel/*/*.c kernel/*/*.S))
 KERNEL_OBJECTS := $(patsubst %,$O%.o,$(basename $(KERNEL_SOURCES)))
 
 # The programs: every C file in user/ that is neither library nor a further part of a program.
-LIBRARY := ulib printf umalloc usys
+LIBRARY := ulib printf umalloc usys sweep
 usertests_PARTS := $(patsubst user/%.c,%,$(wildcard user/usertests_*.c))
 shmtrace_PARTS := $(patsubst user/%.c,%,$(wildcard user/shmtrace_*.c))
 PARTS := $(usertests_PARTS) $(shmtrace_PARTS)

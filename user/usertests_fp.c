@@ -1,0 +1,129 @@
+// usertests: floating point registers are a process's own: kept across switches, copied by fork, fresh after exec.
+// The library is compiled without them, so the instructions stand here as assembly (RISC-V F and D extensions).
+#include "user/usertests.h"
+
+#define REGISTERS(X)                                                                                                   \
+  X(0)                                                                                                                 \
+  X(1)                                                                                                                 \
+  X(2)                                                                                                                 \
+  X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22)     \
+      X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
+
+#define WITH_D(text) ".option push\n.option arch, +d\n" text ".option pop\n"
+
+// f0 to f31 from 32 doublewords, and back.
+static void fp_load(const uint64 *values) {
+#define X(n) "fld f" #n ", 8*" #n "(%0)\n"
+  __asm__ volatile(WITH_D(REGISTERS(X)) : : "r"(values) : "memory");
+#undef X
+}
+
+static void fp_store(uint64 *values) {
+#define X(n) "fsd f" #n ", 8*" #n "(%0)\n"
+  __asm__ volatile(WITH_D(REGISTERS(X)) : : "r"(values) : "memory");
+#undef X
+}
+
+static void set_rounding(uint64 mode) {
+  __asm__ volatile(WITH_D("fsrm zero, %0\n") : : "r"(mode));
+}
+
+static uint64 get_rounding(void) {
+  uint64 mode;
+  __asm__ volatile(WITH_D("frrm %0\n") : "=r"(mode));
+  return mode;
+}
+
+static void make(uint64 *values, uint64 seed) {
+  for (uint64 i = 0; i < 32; i++)
+    values[i] = (seed + 1) * 0x9e3779b97f4a7c15 + i * 0x0123456789abcdef;
+}
+
+static void compare(const uint64 *want) {
+  uint64 got[32];
+  fp_store(got);
+  for (int i = 0; i < 32; i++)
+    if (got[i] != want[i])
+      FAIL("f%d holds 0x%lx, not 0x%lx", i, got[i], want[i]);
+}
+
+// By turns computes, sleeps, calls and is preempted, and finds its registers as it left them.
+static void hold_registers(uint64 seed) {
+  uint64 values[32];
+  for (int round = 0; round < 8; round++) {
+    make(values, seed * 100 + round);
+    fp_load(values);
+    set_rounding(seed % 5);
+    if (round % 3 == 0)
+      sleep(1);
+    if (round % 3 == 1)
+      for (int i = 0; i < 50; i++)
+        getpid();
+    for (volatile int i = 0; i < 300000; i++)
+      ;
+    compare(values);
+    WANT(get_rounding(), seed % 5);
+  }
+}
+
+static void fp_switch(void) {
+  for (int i = 0; i < 8; i++)
+    start(hold_registers, i);
+  finish_all(8);
+}
+
+// The child begins with its parent's registers; neither sees what the other does with them afterwards.
+static void fp_fork(void) {
+  uint64 values[32], others[32];
+  make(values, 7);
+  make(others, 8);
+  fp_load(values);
+  set_rounding(3);
+  int pid = fork();
+  CHECK(pid >= 0);
+  if (pid == 0) {
+    compare(values);
+    WANT(get_rounding(), 3);
+    fp_load(others);
+    set_rounding(1);
+    sleep(1);
+    compare(others);
+    exit(0);
+  }
+  sleep(1);
+  compare(values);
+  WANT(finish(pid), 0);
+  compare(values);
+  WANT(get_rounding(), 3);
+  set_rounding(0);
+}
+
+// A new process that never loaded a register does not find what another one left there.
+static void find_nothing(uint64 secret) {
+  uint64 got[32];
+  fp_store(got);
+  for (int i = 0; i < 32; i++)
+    if (got[i] == secret)
+      FAIL("f%d holds another process's value", i);
+}
+
+static void leave_secret(uint64 secret) {
+  uint64 values[32];
+  for (int i = 0; i < 32; i++)
+    values[i] = secret;
+  fp_load(values);
+}
+
+static void fp_private(void) {
+  for (int i = 0; i < 10; i++) {
+    must_live(leave_secret, 0x5ec2e7);
+    must_live(find_nothing, 0x5ec2e7);
+  }
+}
+
+const struct test fp_tests[] = {
+    {"fp_switch", fp_switch, 0},
+    {"fp_fork", fp_fork, 0},
+    {"fp_private", fp_private, 0},
+    {0, 0, 0},
+};
