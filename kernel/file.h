@@ -31,7 +31,6 @@ struct inode {
 
   struct sleeplock lock; // guards all that follows, and the file's blocks
   int valid;             // has the rest been read from disk?
-  uint slot_hint;        // directories: no free entry below this offset
 
   short type; // from here on what the disk has
   short major;

@@ -1,0 +1,210 @@
+// The buffer cache: a hash of block numbers, and a clock hand that finds the buffer to use again.
+// Its size comes from the memory at boot. When every buffer is in use, who needs one more waits.
+#include "kernel/fs/buf.h"
+#include "kernel/fs/fs_kernel.h"
+#include "kernel/lib/lib.h"
+#include "kernel/mm/frame.h"
+#include "kernel/proc/lock.h"
+#include "kernel/proc/proc.h"
+
+#define BUCKETS 4096     // a power of two
+#define MIN_BUFFERS 1024 // what all processes and the log can hold at once, and some to spare
+#define MEMORY_SHARE 32  // the cache takes this part of free memory, if that is more
+
+static struct {
+  struct spinlock lock; // guards the fields below, and those of every buffer that say so
+  struct buf *bucket[BUCKETS];
+  struct buf *hand; // the next candidate, in the ring of all buffers
+  uint count;       // buffers
+  int waiting;      // processes that found none free
+} bcache;
+
+static struct buf **bucket_of(uint block) {
+  return &bcache.bucket[block % BUCKETS];
+}
+
+// Adds the buffers of one frame of data; headers are carved from frames as well.
+static int add_buffers(void) {
+  static struct buf *header, *header_end;
+  uchar *data = kalloc();
+  if (!data)
+    return -1;
+  for (uint i = 0; i < PGSIZE / BSIZE; i++) {
+    if (header == header_end) {
+      if (!(header = kalloc_zero()))
+        return -1;
+      header_end = header + PGSIZE / sizeof(struct buf);
+    }
+    struct buf *b = header++;
+    b->data = data + i * BSIZE;
+    b->block = ~0u; // no disk has it
+    b->ring_next = b;
+    if (bcache.hand) {
+      b->ring_next = bcache.hand->ring_next;
+      bcache.hand->ring_next = b;
+    }
+    bcache.hand = b;
+    bcache.count++;
+  }
+  return 0;
+}
+
+void binit(void) {
+  initlock(&bcache.lock, RANK_BUFFER_CACHE);
+  uint wanted = nframes / MEMORY_SHARE * (PGSIZE / BSIZE);
+  if (wanted < MIN_BUFFERS)
+    wanted = MIN_BUFFERS;
+  while (bcache.count < wanted)
+    if (add_buffers() < 0)
+      panic("binit: no memory for %u buffers", wanted);
+}
+
+// Notes that a transfer into b has ended; the lock is held. A transfer still under way stays so.
+static void settle(struct buf *b) {
+  if (b->state == BUF_LOADING && !__atomic_load_n(&b->io.pending, __ATOMIC_ACQUIRE))
+    b->state = b->io.failed ? BUF_BLANK : BUF_VALID;
+}
+
+// Takes the unreferenced buffer that was not used for longest, roughly: the hand passes over a recently used one once.
+// Called and returns with the lock; 0 if all are in use.
+static struct buf *evict(void) {
+  for (uint steps = 0; steps < 2 * bcache.count; steps++) {
+    struct buf *b = bcache.hand;
+    bcache.hand = b->ring_next;
+    settle(b);
+    if (b->refs || b->state == BUF_LOADING)
+      continue;
+    if (b->recent) {
+      b->recent = 0;
+      continue;
+    }
+    for (struct buf **p = bucket_of(b->block); *p; p = &(*p)->hash_next)
+      if (*p == b) {
+        *p = b->hash_next;
+        break;
+      }
+    return b;
+  }
+  return 0;
+}
+
+static struct buf *lookup(uint block) {
+  struct buf *b = *bucket_of(block);
+  while (b && b->block != block)
+    b = b->hash_next;
+  return b;
+}
+
+// The block's buffer with one more reference, whatever its state. Called and returns with the lock, which it gives up
+// while it waits for a buffer.
+static struct buf *get(uint block) {
+  struct buf *b;
+  while (!(b = lookup(block)) && !(b = evict())) {
+    bcache.waiting++;
+    sleep(&bcache, &bcache.lock);
+    bcache.waiting--;
+  }
+  if (b->block != block) {
+    b->block = block;
+    b->state = BUF_BLANK;
+    b->hash_next = *bucket_of(block);
+    *bucket_of(block) = b;
+  }
+  b->refs++;
+  b->recent = 1;
+  return b;
+}
+
+static void put(struct buf *b) {
+  if (b->refs < 1)
+    panic("brelse: block %u is not in use", b->block);
+  if (--b->refs == 0 && bcache.waiting)
+    wakeup(&bcache);
+}
+
+// Marks a blank buffer as being read; the lock is held. The caller then starts the transfer without it.
+static void claim(struct buf *b) {
+  b->state = BUF_LOADING;
+  disk_expect(&b->io);
+}
+
+struct buf *bread_cached(uint block) {
+  acquire(&bcache.lock);
+  struct buf *b = lookup(block);
+  if (b)
+    settle(b);
+  if (b && b->state == BUF_VALID) {
+    b->refs++;
+    b->recent = 1;
+  } else {
+    b = 0;
+  }
+  release(&bcache.lock);
+  return b;
+}
+
+struct buf *bread(uint block) {
+  if (block >= disk_blocks())
+    return 0;
+  acquire(&bcache.lock);
+  struct buf *b = get(block);
+  settle(b);
+  for (int tried = 0; b->state != BUF_VALID; settle(b)) {
+    int start = b->state == BUF_BLANK;
+    if (start && tried++) {
+      put(b);
+      b = 0;
+      break;
+    }
+    if (start)
+      claim(b);
+    release(&bcache.lock);
+    if (start)
+      disk_start(&b->io, DISK_READ, block, &b, 1);
+    disk_wait(&b->io);
+    acquire(&bcache.lock);
+  }
+  release(&bcache.lock);
+  return b;
+}
+
+struct buf *bfresh(uint block) {
+  if (block >= disk_blocks())
+    return 0;
+  acquire(&bcache.lock);
+  struct buf *b = get(block);
+  for (settle(b); b->state == BUF_LOADING; settle(b)) { // read ahead of its last owner: let it end before we write
+    release(&bcache.lock);
+    disk_wait(&b->io);
+    acquire(&bcache.lock);
+  }
+  b->state = BUF_VALID;
+  release(&bcache.lock);
+  return b;
+}
+
+void bprefetch(uint block) {
+  if (block >= disk_blocks())
+    return;
+  acquire(&bcache.lock);
+  struct buf *b = get(block);
+  int start = b->state == BUF_BLANK;
+  if (start)
+    claim(b);
+  release(&bcache.lock);
+  if (start)
+    disk_start(&b->io, DISK_READ, block, &b, 1);
+  brelse(b);
+}
+
+void bhold(struct buf *b) {
+  acquire(&bcache.lock);
+  b->refs++;
+  release(&bcache.lock);
+}
+
+void brelse(struct buf *b) {
+  acquire(&bcache.lock);
+  put(b);
+  release(&bcache.lock);
+}

@@ -1,0 +1,16 @@
+// Operations that reach the disk whole or not at all (fs/log.c). begin_op() and end_op() are in fs/fs_kernel.h.
+#pragma once
+#include "kernel/fs.h"
+#include "kernel/param.h"
+#include "kernel/types.h"
+
+struct buf;
+
+void log_init(const struct superblock *sb); // replays what a power cut left; the image's log must be sound
+uint log_capacity(void);                    // blocks one operation may write at most
+
+// An operation that will change at most `blocks` blocks; begin_op() and end_op() are for MAXOPBLOCKS.
+void log_begin(uint blocks);
+void log_end(uint blocks);     // the same number
+void log_write(struct buf *b); // b's content was changed, within an operation
+void log_sync(void);           // everything that ended before is on disk, and survives a power cut, when it returns
