@@ -1,6 +1,7 @@
 // The buffer cache: a hash of block numbers, and a clock hand that finds the buffer to use again.
 // Its size comes from the memory at boot. When every buffer is in use, who needs one more waits.
 #include "kernel/fs/buf.h"
+#include "kernel/boot/boot.h"
 #include "kernel/fs/fs_kernel.h"
 #include "kernel/lib/lib.h"
 #include "kernel/mm/frame.h"
@@ -9,54 +10,33 @@
 
 #define BUCKETS 4096     // a power of two
 #define MIN_BUFFERS 1024 // what all processes and the log can hold at once, and some to spare
-#define MEMORY_SHARE 32  // the cache takes this part of free memory, if that is more
+#define MEMORY_SHARE 32  // the cache takes this part of memory, if that is more
+#define NO_BLOCK (~0u)
 
 static struct {
   struct spinlock lock; // guards the fields below, and those of every buffer that say so
   struct buf *bucket[BUCKETS];
-  struct buf *hand; // the next candidate, in the ring of all buffers
-  uint count;       // buffers
-  int waiting;      // processes that found none free
+  struct buf *buf; // all of them; constant
+  uint count;      // how many; constant
+  uint hand;       // the next candidate for reuse
+  int waiting;     // processes that found none free
 } bcache;
 
 static struct buf **bucket_of(uint block) {
   return &bcache.bucket[block % BUCKETS];
 }
 
-// Adds the buffers of one frame of data; headers are carved from frames as well.
-static int add_buffers(void) {
-  static struct buf *header, *header_end;
-  uchar *data = kalloc();
-  if (!data)
-    return -1;
-  for (uint i = 0; i < PGSIZE / BSIZE; i++) {
-    if (header == header_end) {
-      if (!(header = kalloc_zero()))
-        return -1;
-      header_end = header + PGSIZE / sizeof(struct buf);
-    }
-    struct buf *b = header++;
-    b->data = data + i * BSIZE;
-    b->block = ~0u; // no disk has it
-    b->ring_next = b;
-    if (bcache.hand) {
-      b->ring_next = bcache.hand->ring_next;
-      bcache.hand->ring_next = b;
-    }
-    bcache.hand = b;
-    bcache.count++;
-  }
-  return 0;
-}
-
 void binit(void) {
   initlock(&bcache.lock, RANK_BUFFER_CACHE);
-  uint wanted = nframes / MEMORY_SHARE * (PGSIZE / BSIZE);
-  if (wanted < MIN_BUFFERS)
-    wanted = MIN_BUFFERS;
-  while (bcache.count < wanted)
-    if (add_buffers() < 0)
-      panic("binit: no memory for %u buffers", wanted);
+  bcache.count = (machine.memory_end - KERNBASE) / MEMORY_SHARE / BSIZE;
+  if (bcache.count < MIN_BUFFERS)
+    bcache.count = MIN_BUFFERS;
+  bcache.buf = boot_alloc(bcache.count * sizeof(struct buf));
+  uchar *data = boot_alloc((uint64)bcache.count * BSIZE);
+  for (uint i = 0; i < bcache.count; i++) {
+    bcache.buf[i].data = data + (uint64)i * BSIZE;
+    bcache.buf[i].block = NO_BLOCK;
+  }
 }
 
 // Notes that a transfer into b has ended; the lock is held. A transfer still under way stays so.
@@ -69,8 +49,8 @@ static void settle(struct buf *b) {
 // Called and returns with the lock; 0 if all are in use.
 static struct buf *evict(void) {
   for (uint steps = 0; steps < 2 * bcache.count; steps++) {
-    struct buf *b = bcache.hand;
-    bcache.hand = b->ring_next;
+    struct buf *b = &bcache.buf[bcache.hand];
+    bcache.hand = bcache.hand + 1 < bcache.count ? bcache.hand + 1 : 0;
     settle(b);
     if (b->refs || b->state == BUF_LOADING)
       continue;

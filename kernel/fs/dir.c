@@ -23,8 +23,10 @@ struct inode *dirlookup(struct inode *dp, const struct dirent *key, uint *offset
   while (at < size && !inum) {
     uint end = size - at < BSIZE ? size : at + BSIZE;
     struct buf *b = walk_read(&w, at / BSIZE);
-    if (!b)
-      break; // this and what follows can't be read: what is there can't be found
+    if (!b) { // what is there can't be found, nor can anything be entered
+      free = ~0u;
+      break;
+    }
     for (const union entry *e = (union entry *)b->data; at < end; e++, at += ENTRY) {
       if (e->dirent.inum == 0) {
         if (at < free)

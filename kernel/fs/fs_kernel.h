@@ -6,7 +6,7 @@
 #include "kernel/mm/user.h"
 #include "kernel/stat.h"
 
-// Start-up. The first three after kinit(), in any order; fsinit() in the first process, since it waits for the disk:
+// Start-up. The first three before kinit(), in any order; fsinit() in the first process, since it waits for the disk:
 // it reads the superblock, replays the log and frees the inodes that a power cut left without a name.
 // An image that is not a file system ends the machine with one line.
 void binit(void);
