@@ -4,6 +4,7 @@
 #include "kernel/fs/inode.h"
 #include "kernel/fs/log.h"
 #include "kernel/ipc/pipe.h"
+#include "kernel/memlayout.h"
 #include "kernel/proc/proc.h"
 #include "kernel/proc/syscall.h"
 
