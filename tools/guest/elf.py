@@ -87,7 +87,7 @@ class Elf:
             "<IBBHQQ", self.image[offset : offset + size // 24 * 24]
         ):
             kind = info & 15
-            if not section or kind > 2 or not name:
+            if not 0 < section < 0xFF00 or kind > 2 or not name:  # SHN_LORESERVE
                 continue
             end = self.image.index(b"\0", strings + name)
             text = self.image[strings + name : end].decode("utf-8", "replace")
@@ -96,7 +96,7 @@ class Elf:
 
     @cached_property
     def _ordered(self) -> tuple[list[int], list[Symbol]]:
-        inside = [s for s in self.symbols.values() if s.address]
+        inside = list(self.symbols.values())
         inside.sort(key=lambda s: (s.address, s.size > 0, s.function))
         return [s.address for s in inside], inside
 

@@ -128,6 +128,11 @@ class FrameTable:
         i = (pa - RAM_BASE) // PAGE
         return self.count[i] if 0 <= i < len(self.count) else None
 
+    def shares_of(self, pa: int) -> Optional[int]:
+        """Shared mappings of the frame on record; None where that is not kept."""
+        i = (pa - RAM_BASE) // PAGE
+        return self.shares[i] if self.shares and 0 <= i < len(self.shares) else None
+
 
 def ram(memory: Memory) -> tuple[int, int]:
     """Start and end of the guest's RAM."""

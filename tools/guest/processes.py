@@ -19,7 +19,7 @@ class Process:
     slot: int
     address: int  # kernel address of its struct proc
     pid: int
-    state: str  # UNUSED, USED, SLEEPING, RUNNABLE, RUNNING, ZOMBIE, or a number this kernel has no name for
+    state: str  # name of the enum procstate, or a number it has no name for
     name: str
     size: Optional[int]  # sz, bytes
     root: Optional[int]  # physical address of its root table page; None if it has none

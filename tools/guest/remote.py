@@ -106,8 +106,10 @@ class RemoteMemory(Memory):
             raise GuestError(f"{self.port}: connection lost ({e})") from None
 
     def _receive(self) -> bytes:
-        """The next answer's body. Acknowledgements are skipped, and the news that connecting stopped the
-        guest, which comes when it likes. The stub needs no acknowledgement of ours: TCP is reliable.
+        """The next answer's body. Acknowledgements are skipped, and the news that connecting
+        stopped the
+        guest, which comes when it likes. The stub needs no acknowledgement of ours: TCP is
+        reliable.
         """
         while True:
             start = self.buffer.find(b"$")

@@ -1,0 +1,191 @@
+"""The trace rings of a guest and the kernel's own table of events (kernel/trace.h,
+kernel/trace_events.h).
+
+Reading follows the protocol of trace.h: copy record n, then read head; the copy is good if its
+sequence number is
+n + 1 and head is at most n + capacity. So a live guest can be followed through its RAM file.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from typing import Iterator, NamedTuple, Optional
+
+from tools.guest.elf import Elf
+from tools.guest.kernel import Kernel
+from tools.guest.layout import Record as Struct
+from tools.guest.layout import printable, split
+from tools.guest.memory import GuestError
+
+MAGIC = 0x31474E4952367678
+VERSION = 1
+RECORD = struct.Struct("<QQHHi5Q")
+HEADER = struct.Struct("<QIIIIQQ")
+HEAD_OFFSET = 64  # of `head`, on the header's second cache line
+
+
+class Event(NamedTuple):
+    """One record: time in ticks of the ring's frequency, sequence from 1, five argument slots."""
+
+    time: int
+    sequence: int
+    event: int
+    hart: int
+    pid: int
+    args: tuple[int, ...]
+
+
+@dataclass
+class Copy:
+    """Some records of a ring as raw bytes. `first` is the number of the first; `lost` were
+    overwritten before it.
+    """
+
+    first: int
+    data: bytes
+    lost: int
+
+    def events(self) -> Iterator[Event]:
+        """The records decoded."""
+        for time, sequence, event, hart, pid, *args in RECORD.iter_unpack(self.data):
+            yield Event(time, sequence, event, hart, pid, tuple(args))
+
+
+class Ring:
+    """One hart's ring; `pa` is the physical address of its header. Raises GuestError if none is
+    there.
+    """
+
+    def __init__(self, kernel: Kernel, pa: int):
+        self.memory, self.pa = kernel.memory, pa
+        magic, version, size, self.capacity, self.hart, self.frequency, offset = HEADER.unpack(
+            self.memory.read(pa, HEADER.size)
+        )
+        if magic != MAGIC:
+            raise GuestError(f"no trace ring at {pa:#x}: its magic number is {magic:#x}")
+        if version != VERSION or size != RECORD.size:
+            raise GuestError(
+                f"trace ring of version {version} with {size}-byte records: not known here"
+            )
+        if not self.capacity or self.capacity & self.capacity - 1 or not self.frequency:
+            raise GuestError(f"trace ring at {pa:#x}: damaged header")
+        self.records = pa + offset
+
+    def head(self) -> int:
+        """Records taken so far."""
+        return int.from_bytes(self.memory.read(self.pa + HEAD_OFFSET, 8), "little")
+
+    def copy(self, position: int = 0, stopped: bool = True) -> Copy:
+        """The records from number `position` on that are whole; `first` + their number is where to
+        go on.
+
+        stopped: the guest does not run, so an unfinished record stays unfinished: it is left out
+        and counted
+        as lost. Otherwise the copy ends before it, since it is about to be finished.
+        """
+        head = self.head()
+        start = max(position, head - self.capacity)
+        slot = start % self.capacity
+        n = head - start
+        part = min(n, self.capacity - slot)
+        data = self.memory.read(self.records + slot * RECORD.size, part * RECORD.size)
+        data += self.memory.read(self.records, (n - part) * RECORD.size) if n > part else b""
+        safe = start if stopped else max(start, self.head() - self.capacity)
+        data = data[(safe - start) * RECORD.size :]
+        good, lost = _whole(data, safe, stopped)
+        return Copy(safe + (lost if stopped else 0), good, max(0, safe - position) + lost)
+
+
+def _whole(data: bytes, first: int, stopped: bool) -> tuple[bytes, int]:
+    """Leaves out records whose sequence number is not the one due; the bytes that stay, and how
+    many went.
+    """
+    n = len(data) // RECORD.size
+    sequences = struct.unpack(f"<{n * 8}Q", data)[1::8]
+    if all(s == first + 1 + i for i, s in enumerate(sequences)):
+        return data, 0
+    if not stopped:
+        ready = next(i for i, s in enumerate(sequences) if s != first + 1 + i)
+        return data[: ready * RECORD.size], 0
+    size = RECORD.size
+    kept = [i for i, s in enumerate(sequences) if s == first + 1 + i]
+    return b"".join(data[i * size : i * size + size] for i in kept), n - len(kept)
+
+
+def rings(kernel: Kernel) -> list[Ring]:
+    """The rings there are, by hart; empty if this kernel has none or has not made them yet."""
+    found = kernel.elf.variable("trace_rings")
+    if found is None:
+        return []
+    pointers = [p.data for p in split(found[1], found[0], kernel.read(found[0], found[1].size))]
+    places = [kernel.to_pa(int.from_bytes(p, "little")) for p in pointers if any(p)]
+    return [Ring(kernel, pa) for pa in places if pa is not None]
+
+
+@dataclass
+class EventInfo:
+    """A row of the kernel's event table. `arguments` are (name, kind), in slot order."""
+
+    id: int
+    name: str
+    category: str
+    flags: int
+    arguments: list[tuple[str, str]]
+
+
+@dataclass
+class EventTable:
+    """What each event and each enumerated value is called, read from the kernel's ELF file."""
+
+    events: dict[int, EventInfo] = field(default_factory=dict)
+    values: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(elf: Elf) -> "EventTable":
+        """Empty if the kernel has no such table."""
+        table = EventTable()
+        for row in _constants(elf, "trace_event_table"):
+            pairs = [a.partition(":") for a in (row.text("arguments") or "").split()]
+            info = EventInfo(
+                row.number("id"),
+                row.text("name") or "",
+                row.text("category") or "",
+                row.number("flags"),
+                [(name, kind) for name, _, kind in pairs],
+            )
+            table.events[info.id] = info
+        for row in _constants(elf, "trace_value_table"):
+            table.values[row.text("set") or "", row.number("value")] = row.text("name") or ""
+        return table
+
+    def arguments(self, event: Event, kernel: Optional[Kernel] = None) -> dict[str, str]:
+        """The arguments by name, as text by kind; kernel addresses by symbol if `kernel` is
+        given.
+        """
+        info = self.events.get(event.event)
+        if info is None:
+            return {f"a{i}": f"{a:#x}" for i, a in enumerate(event.args)}
+        shown: dict[str, str] = {}
+        for i, (name, kind) in enumerate(info.arguments):
+            value = event.args[i] if i < len(event.args) else 0
+            if kind == "text":
+                raw = struct.pack(f"<{len(event.args) - i}Q", *event.args[i:])
+                shown[name] = printable(raw.split(b"\0")[0])
+            elif (kind, value) in self.values:
+                shown[name] = self.values[kind, value]
+            elif kind in ("n", "bytes", "ticks"):
+                shown[name] = str(value)
+            elif kind in ("int", "pid"):
+                shown[name] = str(value - (1 << 64) if value >> 63 else value)
+            else:
+                symbol = kernel.name_of(value) if kernel and kind == "symbol" else None
+                shown[name] = symbol or f"{value:#x}"
+        return shown
+
+
+def _constants(elf: Elf, name: str) -> list[Struct]:
+    found = elf.variable(name)
+    if found is None or found[1].kind != "array":
+        return []
+    return split(found[1], found[0], elf.bytes_at(found[0], found[1].size))
