@@ -247,27 +247,27 @@ static void three_letters(char *name, int i) {
 static void dir_large(void) {
   char name[5];
   touch("file");
-  for (int i = 0; i < 500; i++) {
+  for (int i = 0; i < 300; i++) {
     three_letters(name, i);
     WANT(link("file", name), 0);
   }
   uint64 size = file_size(".");
-  for (int i = 0; i < 500; i += 2) {
+  for (int i = 0; i < 300; i += 2) {
     three_letters(name, i);
     WANT(unlink(name), 0);
   }
-  for (int i = 0; i < 500; i++) {
+  for (int i = 0; i < 300; i++) {
     three_letters(name, i);
     WANT(exists(name), i % 2);
   }
-  for (int i = 500; i < 750; i++) {
+  for (int i = 300; i < 450; i++) {
     three_letters(name, i);
     WANT(link("file", name), 0);
   }
   WANT(file_size("."), size);
-  for (int i = 1; i < 750; i++) {
+  for (int i = 1; i < 450; i++) {
     three_letters(name, i);
-    if (i >= 500 || i % 2)
+    if (i >= 300 || i % 2)
       WANT(unlink(name), 0);
   }
   WANT(unlink("file"), 0);

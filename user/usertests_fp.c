@@ -1,36 +1,29 @@
 // usertests: floating point registers are a process's own: kept across switches, copied by fork, fresh after exec.
-// The library is compiled without them, so the instructions stand here as assembly (RISC-V F and D extensions).
+// All 32 and the rounding mode are named one by one, so the instructions stand here as assembly (RISC-V F and D
+// extensions).
 #include "user/usertests.h"
 
-#define REGISTERS(X)                                                                                                   \
-  X(0)                                                                                                                 \
-  X(1)                                                                                                                 \
-  X(2)                                                                                                                 \
-  X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22)     \
-      X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31)
-
-#define WITH_D(text) ".option push\n.option arch, +d\n" text ".option pop\n"
+// Repeats an instruction for each register number n.
+#define EACH_REGISTER(instruction)                                                                                     \
+  ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n" instruction        \
+  "\n.endr\n"
 
 // f0 to f31 from 32 doublewords, and back.
 static void fp_load(const uint64 *values) {
-#define X(n) "fld f" #n ", 8*" #n "(%0)\n"
-  __asm__ volatile(WITH_D(REGISTERS(X)) : : "r"(values) : "memory");
-#undef X
+  __asm__ volatile(EACH_REGISTER("fld f\\n, 8*\\n(%0)") : : "r"(values) : "memory");
 }
 
 static void fp_store(uint64 *values) {
-#define X(n) "fsd f" #n ", 8*" #n "(%0)\n"
-  __asm__ volatile(WITH_D(REGISTERS(X)) : : "r"(values) : "memory");
-#undef X
+  __asm__ volatile(EACH_REGISTER("fsd f\\n, 8*\\n(%0)") : : "r"(values) : "memory");
 }
 
 static void set_rounding(uint64 mode) {
-  __asm__ volatile(WITH_D("fsrm zero, %0\n") : : "r"(mode));
+  __asm__ volatile("fsrm zero, %0\n" : : "r"(mode));
 }
 
 static uint64 get_rounding(void) {
   uint64 mode;
-  __asm__ volatile(WITH_D("frrm %0\n") : "=r"(mode));
+  __asm__ volatile("frrm %0\n" : "=r"(mode));
   return mode;
 }
 
