@@ -126,6 +126,22 @@ fs.img: build/mkfs/mkfs build/fs/README $(PROGRAMS:%=build/fs/%)
 	$(call step,MKFS) build/mkfs/mkfs build/fs.img.new $(filter build/fs/%,$^)
 	@mv build/fs.img.new $@
 
+# Programs that only tests run, on images that tests make (tests/harness/image.py): never on fs.img.
+TEST_PROGRAMS := $(patsubst tests/guest_programs/%.c,%,$(sort $(wildcard tests/guest_programs/*.c)))
+.PHONY: test-programs
+.PRECIOUS: build/test-programs/obj/%.o build/test-programs/obj/_%
+test-programs: $(TEST_PROGRAMS:%=build/test-programs/%)
+
+build/test-programs/obj/%.o: tests/guest_programs/%.c build/user.flags
+	@mkdir -p $(@D)
+	$(call step,CC) $(CC) $(USERFLAGS) -MD -MP -c -o $@ $<
+
+build/test-programs/obj/_%: build/test-programs/obj/%.o build/user/library.a user/user.ld
+	$(call step,LD) $(LD) -n $(LDFLAGS) -T user/user.ld -o $@ $(filter %.o %.a,$^)
+
+build/test-programs/%: build/test-programs/obj/_%
+	$(call step,STRIP) $(OBJCOPY) -S $< $@
+
 build/mkfs/%.o: mkfs/%.c build/host.flags
 	@mkdir -p $(@D)
 	$(call step,HOSTCC) $(HOSTCC) $(HOSTFLAGS) -MD -MP -c -o $@ $<
@@ -141,7 +157,7 @@ $Okernel.flags build/user.flags build/host.flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
--include $(KERNEL_OBJECTS:.o=.d) $(wildcard build/user/*.d build/mkfs/*.d)
+-include $(KERNEL_OBJECTS:.o=.d) $(wildcard build/user/*.d build/mkfs/*.d build/test-programs/obj/*.d)
 
 # Running. tools/run owns QEMU's command line, the guest's memory file and the terminal.
 GDBPORT := $(shell echo $$((25000 + $$(id -u) % 5000)))
