@@ -29,7 +29,7 @@ void ring_hart(int hart) {
   *bell = 1;
 }
 
-static void interrupt(uint64 cause) {
+static seldom void interrupt(uint64 cause) {
   switch (cause & ~CAUSE_INTERRUPT) {
   case 1: // another hart rang
     csr_clear(sip, IE_SSOFT);
@@ -68,7 +68,7 @@ static int is_page_fault(uint64 cause) {
 }
 
 // An exception in user mode: mend it, or end the program with a line that says why.
-static void user_exception(struct proc *p, uint64 cause) {
+static seldom void user_exception(struct proc *p, uint64 cause) {
   uint64 address = csr_read(stval);
   if (is_page_fault(cause) && handle_fault(p, address, cause) == 0)
     return;

@@ -4,6 +4,9 @@
 #include <stdarg.h>
 #include "kernel/types.h"
 
+// A function that is seldom called: kept out of its callers, whose common path stays short.
+#define seldom __attribute__((noinline, cold))
+
 void *memset(void *dst, int c, uint64 n);
 void *memcpy(void *dst, const void *src, uint64 n);
 void *memmove(void *dst, const void *src, uint64 n);

@@ -32,7 +32,7 @@ static pte_t *break_cow(struct proc *p, uint64 va, pte_t *entry) {
   trace(TRACE_PTE_CLEAR, pa_of(p->pagetable), va, pa);
   leaf_set(p->pagetable, va, entry, PA2PTE(pa_of(copy)) | flags);
   tlb_shootdown(p); // nobody may go on reading the old frame
-  frame_put(pa);
+  frame_unref(pa, ONE_REFERENCE);
   return entry;
 }
 

@@ -4,12 +4,23 @@
 #include "kernel/memlayout.h"
 #include "kernel/riscv.h"
 #include "kernel/spinlock.h"
+#include "kernel/trace/trace.h"
 
+// Both counts change by one atomic addition to `both`. A free frame's count is 0, and then shares means nothing.
 struct frame {
-  uint32 count;  // references: page-table leaves, or one for a kernel object; 0 means free
-  uint32 shares; // of these, leaves with PTE_S
-  uint32 next;   // while free: number of the next free frame, NO_FRAME at the end (kmem.lock)
+  union {
+    struct {
+      uint32 count; // references: page-table leaves, or one for a kernel object
+      union {
+        uint32 shares; // of these, leaves with PTE_S
+        uint32 next;   // while free: number of the next free frame, NO_FRAME at the end (kmem.lock)
+      };
+    };
+    uint64 both;
+  };
 };
+#define ONE_REFERENCE 1UL
+#define ONE_SHARE ((1UL << 32) | ONE_REFERENCE)
 #define NO_FRAME 0xffffffffu
 
 struct kmem {
@@ -38,11 +49,22 @@ static inline struct frame *frame_of(uint64 pa) {
 void *boot_alloc(uint64 bytes);
 void kinit(void);
 
-void *kalloc(void);        // a frame with one reference (direct-map address), contents undefined; 0 if none
-void *kalloc_zero(void);   // the same, filled with zeroes
-void kfree(void *frame);   // drop one reference
-void frame_ref(uint64 pa); // one more reference
-static inline void frame_put(uint64 pa) { // one less
-  kfree(kva(pa));
-}
+void *kalloc(void);      // a frame with one reference (direct-map address), contents undefined; 0 if none
+void *kalloc_zero(void); // the same, filled with zeroes
+void kfree(void *frame); // drop the reference of kalloc()
 int kalloc_reserve(void *list[], int n); // n frames or none: 0, or -1 with nothing allocated
+
+void frame_free(uint64 pa); // onto the free list; its last reference has gone
+
+// Adds a reference to an allocated frame, or drops one: kind is ONE_REFERENCE, or ONE_SHARE for a leaf with PTE_S.
+static inline void frame_ref(uint64 pa, uint64 kind) {
+  uint64 counts = __atomic_add_fetch(&frame_of(pa)->both, kind, __ATOMIC_RELAXED);
+  trace(TRACE_REF, pa, (uint32)counts);
+}
+static inline void frame_unref(uint64 pa, uint64 kind) {
+  uint64 counts = __atomic_sub_fetch(&frame_of(pa)->both, kind, __ATOMIC_ACQ_REL);
+  if ((uint32)counts == 0)
+    frame_free(pa);
+  else
+    trace(TRACE_UNREF, pa, (uint32)counts);
+}

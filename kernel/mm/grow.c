@@ -111,11 +111,9 @@ static int copy_entry(pte_t *from, pagetable_t child, uint64 va, pte_t *to) {
     leaf_set(child, va, to, PA2PTE(pa_of(copy)) | (PTE_FLAGS(entry) & ~PTE_COW) | PTE_W);
     return 0;
   }
-  if (entry & PTE_S)
-    __atomic_add_fetch(&frame_of(pa)->shares, 1, __ATOMIC_RELAXED);
-  else if (entry & PTE_W)
+  if ((entry & (PTE_S | PTE_W)) == PTE_W)
     *from = entry = (entry & ~PTE_W) | PTE_COW;
-  frame_ref(pa);
+  frame_ref(pa, entry & PTE_S ? ONE_SHARE : ONE_REFERENCE);
   leaf_set(child, va, to, entry);
   return 0;
 }

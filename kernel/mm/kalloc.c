@@ -45,12 +45,6 @@ static void *frame_address(uint32 number) {
   return kva(KERNBASE + ((uint64)number << PGSHIFT));
 }
 
-static void check_frame(const void *p, const char *who) {
-  uint64 number = (pa_of(p) - KERNBASE) >> PGSHIFT;
-  if ((uint64)p % PGSIZE || number < first_frame || number >= nframes || frames[number].count == 0)
-    panic("%s: 0x%lx is not an allocated frame", who, (uint64)p);
-}
-
 #ifdef DEBUG
 static void poison(void *p) {
   for (uint64 *word = p; word < (uint64 *)p + PGSIZE / 8; word++)
@@ -84,8 +78,7 @@ void *kalloc(void) {
 
   void *p = frame_address(number);
   check_poison(p);
-  frames[number].count = 1;
-  frames[number].shares = 0;
+  frames[number].both = ONE_REFERENCE;
   trace(TRACE_ALLOC, pa_of(p), kmem.nfree, (uint64)__builtin_return_address(0));
   return p;
 }
@@ -108,26 +101,19 @@ int kalloc_reserve(void *list[], int n) {
   return 0;
 }
 
-void frame_ref(uint64 pa) {
-  check_frame(kva(pa), "frame_ref");
-  uint32 count = __atomic_add_fetch(&frame_of(pa)->count, 1, __ATOMIC_RELAXED);
-  trace(TRACE_REF, pa, count);
-}
-
-void kfree(void *p) {
-  check_frame(p, "kfree");
-  uint64 pa = pa_of(p);
-  struct frame *f = frame_of(pa);
-  uint32 left = __atomic_sub_fetch(&f->count, 1, __ATOMIC_ACQ_REL);
-  if (left) {
-    trace(TRACE_UNREF, pa, left);
-    return;
-  }
-  poison(p);
+void frame_free(uint64 pa) {
+  poison(kva(pa));
   acquire(&kmem.lock);
-  f->next = kmem.freelist;
-  kmem.freelist = f - frames;
+  frame_of(pa)->next = kmem.freelist;
+  kmem.freelist = (pa - KERNBASE) >> PGSHIFT;
   kmem.nfree++;
   trace(TRACE_FREE, pa, kmem.nfree); // before anyone can allocate it again
   release(&kmem.lock);
+}
+
+void kfree(void *p) {
+  uint64 number = (pa_of(p) - KERNBASE) >> PGSHIFT;
+  if ((uint64)p % PGSIZE || number < first_frame || number >= nframes || frames[number].count == 0)
+    panic("kfree: 0x%lx is not an allocated frame", (uint64)p);
+  frame_unref(pa_of(p), ONE_REFERENCE);
 }

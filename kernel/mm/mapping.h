@@ -16,9 +16,20 @@ static inline void leaf_set(pagetable_t root, uint64 va, pte_t *entry, pte_t val
   *entry = value;
 }
 
-// Gives up what the entry of va maps (or marks) and clears it. Translations of it must be forgotten already, or out
-// of use: the process is the caller, and forgets them before it returns to user mode.
-void leaf_drop(pagetable_t root, uint64 va, pte_t *entry);
+// Gives up the reference that a leaf of va held; its entry is gone already. Translations of it must be forgotten, or
+// out of use: the process is the caller, and forgets them before it returns to user mode.
+static inline void leaf_release(pagetable_t root, uint64 va, pte_t old) {
+  trace(TRACE_PTE_CLEAR, pa_of(root), va, PTE2PA(old));
+  frame_unref(PTE2PA(old), old & PTE_S ? ONE_SHARE : ONE_REFERENCE);
+}
+
+// Clears an entry, whatever it is: leaf, hole's mark, or zero.
+static inline void leaf_drop(pagetable_t root, uint64 va, pte_t *entry) {
+  pte_t old = *entry;
+  *entry = 0;
+  if (old & PTE_V)
+    leaf_release(root, va, old);
+}
 
 // The level-0 table page that holds va, or the next there is below end; advances *va to its first address there.
 // 0 when there is none left. Absent parts cost one step for 2 MiB or 1 GiB.

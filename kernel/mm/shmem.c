@@ -27,32 +27,51 @@ static void lock_both(struct proc *a, struct proc *b) {
   acquire(a < b ? &b->memory_lock : &a->memory_lock);
 }
 
-// Makes a source page one that both sides can see: present, and no longer copy-on-write.
-static pte_t *shareable(struct proc *src, uint64 va) {
-  pte_t *entry = touch_page(src, va, TOUCH_READ);
-  return entry && (*entry & PTE_COW) ? touch_page(src, va, TOUCH_WRITE) : entry;
+static uint64 least(uint64 a, uint64 b) {
+  return a < b ? a : b;
 }
 
-// Every page of src there and shareable, and a table page for each of dst's entries? Only then may share_pages() run.
-static int prepare(struct proc *src, struct proc *dst, struct pages from, uint64 to) {
-  for (uint64 va = from.start; va < from.end; va += PGSIZE)
-    if (!shareable(src, va))
-      return -1;
-  for (uint64 va = to; va < to + (from.end - from.start); va = (va | (512 * PGSIZE - 1)) + 1)
+// How many pages from va on, at most `most`, have their entries in one table page.
+static uint64 in_one_table(uint64 va, uint64 most) {
+  return least(512 - PX(0, va), most);
+}
+
+// Makes every page of a range of src one that both sides can see: present, and no longer copy-on-write.
+static int make_shareable(struct proc *src, struct pages from) {
+  for (uint64 va = from.start; va < from.end;) {
+    uint64 n = in_one_table(va, (from.end - va) / PGSIZE);
+    pte_t *entry = walk(src->pagetable, va, 0);
+    for (uint64 i = 0; i < n; i++, va += PGSIZE) {
+      if (entry && (entry[i] & (PTE_V | PTE_U | PTE_COW)) == (PTE_V | PTE_U))
+        continue;
+      pte_t *touched = touch_page(src, va, TOUCH_READ);
+      if (touched && (*touched & PTE_COW))
+        touched = touch_page(src, va, TOUCH_WRITE);
+      if (!touched)
+        return -1;
+      entry = touched - i;
+    }
+  }
+  return 0;
+}
+
+// A table page for each of the entries that [to, to+length) will need.
+static int make_tables(struct proc *dst, uint64 to, uint64 length) {
+  for (uint64 va = to; va < to + length; va += in_one_table(va, 512) * PGSIZE)
     if (!walk(dst->pagetable, va, 1))
       return -1;
   return 0;
 }
 
+// Every page is there, and every table page: nothing here fails.
 static void share_pages(struct proc *src, struct proc *dst, struct pages from, uint64 to) {
-  pte_t *source = 0, *target = 0;
-  for (uint64 va = from.start; va < from.end; va += PGSIZE, to += PGSIZE) {
-    source = source && PX(0, va) ? source + 1 : walk(src->pagetable, va, 0);
-    target = target && PX(0, to) ? target + 1 : walk(dst->pagetable, to, 0);
-    uint64 pa = PTE2PA(*source);
-    frame_ref(pa);
-    __atomic_add_fetch(&frame_of(pa)->shares, 1, __ATOMIC_RELAXED);
-    leaf_set(dst->pagetable, to, target, *source | PTE_S);
+  for (uint64 va = from.start, n; va < from.end; va += n * PGSIZE, to += n * PGSIZE) {
+    n = in_one_table(to, in_one_table(va, (from.end - va) / PGSIZE));
+    pte_t *source = walk(src->pagetable, va, 0), *target = walk(dst->pagetable, to, 0);
+    for (uint64 i = 0; i < n; i++) {
+      frame_ref(PTE2PA(source[i]), ONE_SHARE);
+      leaf_set(dst->pagetable, to + i * PGSIZE, &target[i], source[i] | PTE_S);
+    }
   }
 }
 
@@ -66,7 +85,7 @@ uint64 map_shared_pages(struct proc *src, struct proc *dst, uint64 src_va, uint6
   lock_both(src, dst);
   uint64 to = PGROUNDUP(dst->sz);
   if (src->pagetable && dst->pagetable && from.end <= PGROUNDUP(src->sz) && length <= USERTOP - to &&
-      prepare(src, dst, from, to) == 0) {
+      make_shareable(src, from) == 0 && make_tables(dst, to, length) == 0) {
     share_pages(src, dst, from, to);
     if (dst->sz != to)
       dst->odd_top = dst->sz;
@@ -82,12 +101,14 @@ uint64 map_shared_pages(struct proc *src, struct proc *dst, uint64 src_va, uint6
 
 // Every page of the range mapped, and shared in from another process?
 static int all_shared(struct proc *p, struct pages pages) {
-  const pte_t want = PTE_V | PTE_S;
-  pte_t *entry = 0;
-  for (uint64 va = pages.start; va < pages.end; va += PGSIZE) {
-    entry = entry && PX(0, va) ? entry + 1 : walk(p->pagetable, va, 0);
-    if (!entry || (*entry & want) != want)
+  for (uint64 va = pages.start, n; va < pages.end; va += n * PGSIZE) {
+    n = in_one_table(va, (pages.end - va) / PGSIZE);
+    pte_t *entry = walk(p->pagetable, va, 0);
+    if (!entry)
       return 0;
+    for (uint64 i = 0; i < n; i++)
+      if ((entry[i] & (PTE_V | PTE_S)) != (PTE_V | PTE_S))
+        return 0;
   }
   return 1;
 }
@@ -108,20 +129,25 @@ static uint64 fall_back(struct proc *p, uint64 top) {
   return top;
 }
 
+// Takes the pages from a process that may be running on another hart: not valid any more, and no hart believes they
+// are. Their entries keep the frame numbers for take_back().
+static seldom void withdraw(struct proc *p, struct pages pages) {
+  for (uint64 va = pages.start; va < pages.end; va += PGSIZE)
+    *walk(p->pagetable, va, 0) &= ~PTE_V;
+  tlb_shootdown(p);
+}
+
+// Drops the references. sz falls back if the pages were the topmost, else holes stay in their place.
 static void take_back(struct proc *p, struct pages pages) {
   int at_top = pages.end == PGROUNDUP(p->sz);
-  pte_t *entry = 0;
-  for (uint64 va = pages.start; va < pages.end; va += PGSIZE) {
-    entry = entry && PX(0, va) ? entry + 1 : walk(p->pagetable, va, 0);
-    *entry &= ~PTE_V; // no hart may begin to use it
-  }
-  tlb_shootdown(p); // and none still does
-  for (uint64 va = pages.start; va < pages.end; va += PGSIZE) {
-    entry = va != pages.start && PX(0, va) ? entry + 1 : walk(p->pagetable, va, 0);
-    *entry |= PTE_V;
-    leaf_drop(p->pagetable, va, entry);
-    if (!at_top)
-      *entry = PTE_HOLE;
+  for (uint64 va = pages.start, n; va < pages.end; va += n * PGSIZE) {
+    n = in_one_table(va, (pages.end - va) / PGSIZE);
+    pte_t *entry = walk(p->pagetable, va, 0);
+    for (uint64 i = 0; i < n; i++) {
+      pte_t old = entry[i];
+      entry[i] = at_top ? 0 : PTE_HOLE;
+      leaf_release(p->pagetable, va + i * PGSIZE, old);
+    }
   }
   if (at_top) {
     uint64 size = fall_back(p, pages.start);
@@ -137,7 +163,10 @@ int unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
   acquire(&p->memory_lock);
   int result = p->pagetable && pages.end <= PGROUNDUP(p->sz) && all_shared(p, pages) ? 0 : -1;
   if (result == 0) {
+    if (p != myproc()) // the caller itself forgets its translations before it returns
+      withdraw(p, pages);
     take_back(p, pages);
+    sfence_vma();
     trace(TRACE_UNMAP, p->pid, va, size);
   }
   release(&p->memory_lock);

@@ -124,17 +124,6 @@ pagetable_t uvmcreate(void) {
   return root;
 }
 
-void leaf_drop(pagetable_t root, uint64 va, pte_t *entry) {
-  pte_t old = *entry;
-  *entry = 0;
-  if (!(old & PTE_V))
-    return; // a hole's mark
-  trace(TRACE_PTE_CLEAR, pa_of(root), va, PTE2PA(old));
-  if (old & PTE_S)
-    __atomic_sub_fetch(&frame_of(PTE2PA(old))->shares, 1, __ATOMIC_RELAXED);
-  frame_put(PTE2PA(old));
-}
-
 pte_t *next_table(pagetable_t pagetable, uint64 *va, uint64 end) {
   while (*va < end) {
     pagetable_t table = pagetable;

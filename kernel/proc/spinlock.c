@@ -26,11 +26,17 @@ void push_off(void) {
     c->intena = (before & SSTATUS_SIE) != 0;
 }
 
+static seldom void pop_refused(void) {
+  panic("pop_off: without a push_off");
+}
+
 void pop_off(void) {
   struct cpu *c = mycpu();
-  if (c->noff < 1 || (csr_read(sstatus) & SSTATUS_SIE))
-    panic("pop_off: without a push_off, or interrupts are on");
-  if (--c->noff == 0 && c->intena)
+  if (--c->noff > 0)
+    return;
+  if (c->noff < 0)
+    pop_refused();
+  if (c->intena)
     csr_set(sstatus, SSTATUS_SIE);
 }
 
@@ -72,8 +78,15 @@ static int try_lock(struct spinlock *lk) {
   return __atomic_exchange_n(&lk->locked, 1, __ATOMIC_ACQUIRE) == 0;
 }
 
+// A hart that waits for itself would wait for ever.
+static void check_not_mine(struct cpu *c, struct spinlock *lk, uint64 pc) {
+  if (__atomic_load_n(&lk->cpu, __ATOMIC_RELAXED) == c)
+    panic("acquire: %s (0x%lx) at 0x%lx is held by this hart since 0x%lx", lk->name, (uint64)lk, pc, lk->pc);
+}
+
 // Spins until lk is free. Serves TLB shootdowns meanwhile: their asker may hold lk.
-static void wait_for(struct cpu *c, struct spinlock *lk, uint64 pc) {
+static seldom void wait_for(struct cpu *c, struct spinlock *lk, uint64 pc) {
+  check_not_mine(c, lk, pc);
   uint64 since = time_now(), patience = STUCK_SECONDS * machine.timer_frequency;
   c->waiting = lk;
   do {
@@ -98,8 +111,6 @@ void acquire(struct spinlock *lk) {
   uint64 pc = (uint64)__builtin_return_address(0);
   push_off();
   struct cpu *c = mycpu();
-  if (holding(lk))
-    panic("acquire: %s (0x%lx) at 0x%lx is held by this hart since 0x%lx", lk->name, (uint64)lk, pc, lk->pc);
   check_order(c, lk, pc);
   if (!try_lock(lk))
     wait_for(c, lk, pc);
@@ -108,9 +119,13 @@ void acquire(struct spinlock *lk) {
   note_held(c, lk);
 }
 
+static seldom void release_refused(struct spinlock *lk) {
+  panic("release: %s (0x%lx) is not held by this hart", lk->name, (uint64)lk);
+}
+
 void release(struct spinlock *lk) {
   if (!holding(lk))
-    panic("release: %s (0x%lx) is not held by this hart", lk->name, (uint64)lk);
+    release_refused(lk);
   note_released(mycpu(), lk);
   lk->cpu = 0;
   __atomic_store_n(&lk->locked, 0, __ATOMIC_RELEASE);
