@@ -10,21 +10,19 @@
 
 #define BATCH 64 // pages
 
-// Touches every lazy page of [start, end). 0, or -1 without memory (or killed), with *reached where it stopped.
-static int populate(struct proc *p, uint64 start, uint64 end, uint64 *reached) {
+// Touches every lazy page of [start, end). 0, or -1 without memory (or killed).
+static int populate(struct proc *p, uint64 start, uint64 end) {
   uint64 va = start;
   while (va < end && !p->killed) {
     acquire(&p->memory_lock);
     for (int i = 0; i < BATCH && va < end; i++, va += PGSIZE) {
       if (!touch_page(p, va, TOUCH_READ)) {
         release(&p->memory_lock);
-        *reached = va;
         return -1;
       }
     }
     release(&p->memory_lock);
   }
-  *reached = va;
   return va < end ? -1 : 0;
 }
 
@@ -80,12 +78,12 @@ long uvmgrow(struct proc *p, long n, int how) {
   trace(TRACE_RESIZE, p->pid, old, new);
   if (n < 0 && new < old) // a program that gives back more than it has keeps all of it, as in xv6
     shrink(p, new);
-  uint64 reached, start = PGROUNDUP(old);
-  if (n <= 0 || how == SBRK_LAZY || populate(p, start, new, &reached) == 0)
+  uint64 start = PGROUNDUP(old);
+  if (n <= 0 || how == SBRK_LAZY || populate(p, start, new) == 0)
     return old;
 
   acquire(&p->memory_lock);
-  uvmunmap(p->pagetable, start, (reached - start) / PGSIZE);
+  uvmunmap(p->pagetable, start, (PGROUNDUP(new) - start) / PGSIZE); // table pages too
   if (p->sz == new) // else somebody mapped pages above meanwhile, and what lies between stays a lazy heap
     p->sz = old;
   release(&p->memory_lock);

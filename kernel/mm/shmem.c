@@ -178,7 +178,7 @@ int is_writable(struct proc *p, uint64 va, uint64 size) {
   if (pages_of(&pages, va, size) < 0)
     return 0;
   acquire(&p->memory_lock);
-  int writable = p->pagetable != 0;
+  int writable = p->pagetable && va + size <= p->sz;
   for (uint64 page = pages.start; writable && page < pages.end; page += PGSIZE)
     writable = touch_page(p, page, TOUCH_WRITE) != 0;
   release(&p->memory_lock);

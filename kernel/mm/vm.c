@@ -143,11 +143,16 @@ void uvmunmap(pagetable_t pagetable, uint64 va, uint64 npages) {
   uint64 end = va + npages * PGSIZE;
   pte_t *table;
   while ((table = next_table(pagetable, &va, end))) {
+    uint64 start = va;
     do {
       if (table[PX(0, va)])
         leaf_drop(pagetable, va, &table[PX(0, va)]);
       va += PGSIZE;
     } while (va < end && PX(0, va));
+    if (va - start == LEVEL_SIZE(1)) { // all of the table page: it goes too
+      *walk_to(pagetable, start, 1, 0) = 0;
+      kfree(table);
+    }
   }
 }
 

@@ -81,9 +81,11 @@ static int add_stack(struct image *image) {
   return 0;
 }
 
+#define STACK_LEFT 1024 // bytes of stack a program has at least when it starts
+
 // Lowers the stack by n bytes, then to a multiple of 16, and copies src there. -1 if the stack has no room.
 static int push(struct image *image, const void *src, uint64 n) {
-  uint64 bottom = image->size - USERSTACK * PGSIZE;
+  uint64 bottom = image->size - USERSTACK * PGSIZE + STACK_LEFT;
   if (n > image->sp - bottom)
     return -1;
   image->sp = (image->sp - n) & ~15UL;
