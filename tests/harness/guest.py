@@ -214,7 +214,9 @@ class Guest:
         self._end()
 
     def stop(self) -> None:
-        """Ends the guest if it still runs."""
+        """Ends the guest if it still runs; more than once does no harm."""
+        if self._child.closed:
+            return
         if self._child.isalive():
             self._child.kill(signal.SIGTERM)
         self._end()
