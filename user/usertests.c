@@ -165,6 +165,13 @@ uint64 free_frames(void) {
   return m.free;
 }
 
+char *memory_end(void) {
+  char *base = sbrk(0);
+  uint64 end = PGROUNDUP(base) + PAGE;
+  CHECK(sbrk((int)(end - (uint64)base)) == base);
+  return (char *)end;
+}
+
 // True when no more than a moment passes until as many frames are free again as before.
 static int frames_back(uint64 before) {
   for (int tick = 0; free_frames() < before; tick++) {

@@ -73,7 +73,7 @@ static void exec_too_much(void) {
   for (int n = PAGE - 1400; n < (int)PAGE + 16; n += 24) {
     long_one[n] = 0;
     int status = run("/echo", lone);
-    CHECK(status == 0 || status == 99);
+    CHECK(status == 0 || status == 99 || status == -1); // -1: so little was left that echo ran out of stack
     fitted += status == 0;
     if (status == 0)
       WANT(file_size("out"), n + 1);
@@ -84,7 +84,7 @@ static void exec_too_much(void) {
 }
 
 static void exec_pointers(void) {
-  char *end = sbrk(0);
+  char *end = memory_end();
   char *fine[] = {"echo", 0}, *bad[] = {"echo", 0, 0};
   for (int i = 0; forbidden[i]; i++) {
     FAILS(exec((char *)forbidden[i], fine));

@@ -291,7 +291,7 @@ static void descriptor_limit(void) {
 
 // A write whose bytes cannot all be fetched changes neither the file nor what is cached of it.
 static void write_bad_buffer(void) {
-  char *end = sbrk(0);
+  char *end = memory_end();
   memset(end - 600, 'Z', 600);
   put_file("f", 3000, 1);
   int fd = open("f", O_RDWR);
@@ -313,7 +313,7 @@ static void write_bad_buffer(void) {
 
 // A read with no room for its bytes does not move the offset.
 static void read_bad_buffer(void) {
-  char *end = sbrk(0);
+  char *end = memory_end();
   put_file("f", 3000, 1);
   int fd = open("f", O_RDONLY);
   for (int i = 0; forbidden[i]; i++)

@@ -140,7 +140,7 @@ static void pipe_zero(void) {
 
 // A read that cannot deliver leaves the bytes for one that can.
 static void pipe_bad_read(void) {
-  char *end = sbrk(0);
+  char *end = memory_end();
   open_pipe();
   WANT(write(fds[1], "precious", 8), 8);
   for (int i = 0; forbidden[i]; i++)
@@ -155,7 +155,7 @@ static void pipe_bad_read(void) {
 
 // A write that cannot fetch all its bytes sends none.
 static void pipe_bad_write(void) {
-  char *end = sbrk(0);
+  char *end = memory_end();
   open_pipe();
   for (int i = 0; forbidden[i]; i++)
     FAILS(write(fds[1], (void *)forbidden[i], 8));
@@ -209,7 +209,7 @@ static void pipe_exhausted(void) {
   for (int i = 0; forbidden[i]; i++)
     FAILS(pipe((int *)forbidden[i]));
   FAILS(pipe((int *)pipe_exhausted));
-  FAILS(pipe((int *)(sbrk(0) - 4)));
+  FAILS(pipe((int *)(memory_end() - 4)));
   while (dup(0) >= 0)
     n++;
   CHECK(n >= 10);

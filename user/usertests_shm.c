@@ -2,6 +2,7 @@
 // ends. What is refused stands in usertests_shmrule.c.
 // A mapping is made from parent to child by the child (take) or from child to parent by the child (give).
 #include "user/usertests.h"
+#include "kernel/fcntl.h"
 
 #define NOWHERE (~0UL)
 
@@ -295,6 +296,7 @@ static void map_and_exec(uint64 va) {
   static char *argv[] = {"echo", 0};
   take(va, 3 * PAGE);
   close(1);
+  WANT(open("out", O_CREATE | O_RDWR), 1);
   exec("/echo", argv);
   exit(1);
 }
@@ -312,6 +314,7 @@ static void shm_dropped(void) {
     with_child(map_and_exec, (uint64)own);
     must_die(map_and_die, (uint64)own);
   }
+  WANT(unlink("out"), 0);
   WANT(differs(own, 3 * PAGE, 2), -1);
 }
 
