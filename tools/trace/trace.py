@@ -1,0 +1,272 @@
+"""The one normaliser: from records in any order to a `Trace`, in order of time, with its losses known, processes
+named as they were called at each moment, and page tables given back to their processes. Every view starts here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Iterable
+
+import numpy as np
+
+from tools.trace import tracefile
+from tools.trace.table import BOOT, Table
+from tools.trace.tracefile import FREQUENCY, PROCESS, Contents, Symbols
+
+UNKNOWN = "?"
+IDLE = "-"  # pid 0: the scheduler
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Records of one hart's ring that were overwritten before they were read: some time in (after, before]."""
+
+    hart: int
+    count: int
+    after: int  # ticks; of the last record before the gap
+    before: int  # ticks; of the first after it
+
+
+@dataclass
+class Trace:
+    """A run, normalised. Times are ticks of `frequency`; `records` is sorted by time, each hart's order kept."""
+
+    table: Table
+    records: np.ndarray
+    processes: np.ndarray  # snapshots, tracefile.PROCESS
+    masks: np.ndarray  # tracefile.MASK: what was recorded before the first change in the records
+    symbols: Symbols
+    about: dict[str, Any]
+    problems: list[str]
+    losses: list[Loss] = field(default_factory=list)
+    missing_before: dict[int, int] = field(default_factory=dict)  # hart: records older than its first
+
+    @property
+    def frequency(self) -> int:
+        """Ticks in a second."""
+        return int(self.about.get("frequency", FREQUENCY))
+
+    @property
+    def lost(self) -> int:
+        """How many records are missing in the middle."""
+        return sum(loss.count for loss in self.losses)
+
+    @property
+    def emitted(self) -> np.ndarray:
+        """Which records came from a ring; the others state what held when the recording began."""
+        return self.records["sequence"] > 0
+
+    def of(self, *names: str) -> np.ndarray:
+        """Indices of the records of the named events, oldest first."""
+        ids = [self.table.id(n) for n in names]
+        if len(ids) == 1:
+            return np.flatnonzero(self.records["event"] == ids[0])
+        return np.flatnonzero(np.isin(self.records["event"], ids))
+
+    def arg(self, name: str, argument: str, indices: np.ndarray) -> np.ndarray:
+        """One argument of records that are all of event `name`."""
+        return self.records["args"][indices, self.table.events[self.table.id(name)].slot(argument)]
+
+    def seconds(self, time: int | np.integer[Any]) -> float:
+        """Seconds since the guest's clock started."""
+        return int(time) / self.frequency
+
+    @cached_property
+    def recorded(self) -> int:
+        """Mask of the events recorded from the first record to the last; what changed meanwhile is left out."""
+        changes = self.of("mask")
+        known = [int(m) for m in self.masks["mask"]]
+        if len(changes):
+            known += self.arg("mask", "new", changes).tolist()
+            first = int(self.arg("mask", "old", changes[:1])[0])
+            if not known[: len(self.masks)] and first:
+                known.append(first)
+        if not known:
+            return self.table.mask(BOOT)
+        mask = known[0]
+        for other in known[1:]:
+            mask &= other
+        return mask
+
+    def is_recorded(self, *names: str) -> bool:
+        """Whether all of these events were on throughout."""
+        return all(self.table.id(n) >= 0 and self.recorded >> self.table.id(n) & 1 for n in names)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The distinct names of programs; `programs` points into it. The first two are for pid 0 and unknown."""
+        self.programs  # noqa: B018  (computes both)
+        return self._names
+
+    @cached_property
+    def programs(self) -> np.ndarray:
+        """For each record the index in `names` of the program its process ran."""
+        self._names: list[str] = [IDLE, UNKNOWN]
+        self._index = {IDLE: 0, UNKNOWN: 1}
+        history = self._name_history()
+        pids = self.records["pid"]
+        out = np.ones(len(pids), np.uint16)
+        order = np.argsort(pids, kind="stable")
+        sorted_pids = pids[order]
+        starts = np.flatnonzero(np.r_[True, sorted_pids[1:] != sorted_pids[:-1]]) if len(pids) else []
+        ends = np.r_[starts[1:], len(pids)] if len(pids) else []
+        for start, end in zip(starts, ends):
+            mine = order[start:end]
+            pid = int(sorted_pids[start])
+            if pid == 0:
+                out[mine] = 0
+                continue
+            changes = history.get(pid, [(-1, 1)])
+            at = np.searchsorted([c[0] for c in changes], mine, "right") - 1
+            out[mine] = np.array([c[1] for c in changes], np.uint16)[np.maximum(at, 0)]
+        self._history = history
+        return out
+
+    def _intern(self, name: str) -> int:
+        if name not in self._index:
+            self._index[name] = len(self._names)
+            self._names.append(name)
+        return self._index[name]
+
+    def _name_history(self) -> dict[int, list[tuple[int, int]]]:
+        """For each pid when it got which name: (index of the record, index of the name), oldest first."""
+        history: dict[int, list[tuple[int, int]]] = {}
+        changes = self.of("fork", "exec")
+        fork = self.table.id("fork")
+        forked = set()
+        first_seen = self.processes[np.argsort(self.processes["time"], kind="stable")]
+        for i in changes[self.records["event"][changes] == fork]:
+            forked.add(int(self.records["args"][i, 0]))
+        for row in first_seen:
+            pid = int(row["pid"])
+            if pid not in history and pid not in forked:
+                history[pid] = [(-1, self._intern(row["name"].decode("ascii", "replace")))]
+        for i in changes:
+            r = self.records[i]
+            pid = int(r["pid"])
+            if r["event"] == fork:
+                child = int(r["args"][0])
+                parent = history.get(pid, [(-1, 1)])[-1][1]
+                history.setdefault(child, []).append((int(i), parent))
+            else:
+                name = r["args"][1:3].tobytes().split(b"\0")[0].decode("ascii", "replace")
+                history.setdefault(pid, []).append((int(i), self._intern(name)))
+        return history
+
+    def name_at(self, pid: int, index: int) -> str:
+        """What the process was called when record `index` was emitted."""
+        if pid == 0:
+            return IDLE
+        names = self.names
+        changes = self._history.get(pid)
+        if not changes:
+            return UNKNOWN
+        known = [name for at, name in changes if at <= index]
+        return names[known[-1] if known else changes[0][1]]
+
+    @cached_property
+    def pids(self) -> list[int]:
+        """Every process that appears, oldest pid first."""
+        seen = set(np.unique(self.records["pid"]).tolist()) | set(self.processes["pid"].tolist())
+        forks = self.of("fork")
+        if len(forks):
+            seen |= set(self.arg("fork", "child", forks).tolist())
+        return sorted(seen - {0})
+
+    @cached_property
+    def roots(self) -> dict[int, list[tuple[int, int]]]:
+        """Page tables over time: physical address of the root -> (time from which, pid), oldest first."""
+        owners: dict[int, list[tuple[int, int]]] = {}
+        for row in self.processes:
+            if row["root"]:
+                owners.setdefault(int(row["root"]), []).append((int(row["time"]), int(row["pid"])))
+        for i in self.of("fork", "exec"):
+            r = self.records[i]
+            forked = r["event"] == self.table.id("fork")
+            root = int(r["args"][1 if forked else 0])
+            pid = int(r["args"][0]) if forked else int(r["pid"])
+            owners.setdefault(root, []).append((int(r["time"]), pid))
+        for rows in owners.values():
+            rows.sort()
+        return owners
+
+
+def _losses(records: np.ndarray) -> tuple[list[Loss], dict[int, int]]:
+    """Gaps in each hart's sequence numbers; and how many records came before each hart's first."""
+    losses: list[Loss] = []
+    before: dict[int, int] = {}
+    for hart in np.unique(records["hart"]).tolist():
+        mine = records[(records["hart"] == hart) & (records["sequence"] > 0)]
+        if not len(mine):
+            continue
+        sequence = mine["sequence"]
+        if np.any(sequence[1:] < sequence[:-1]):
+            mine = mine[np.argsort(sequence, kind="stable")]
+            sequence = mine["sequence"]
+        if sequence[0] > 1:
+            before[hart] = int(sequence[0]) - 1
+        for i in np.flatnonzero(sequence[1:] - sequence[:-1] > 1).tolist():
+            gap = int(sequence[i + 1] - sequence[i]) - 1
+            losses.append(Loss(hart, gap, int(mine["time"][i]), int(mine["time"][i + 1])))
+    losses.sort(key=lambda loss: loss.before)
+    return losses, before
+
+
+def _without_copies(records: np.ndarray) -> np.ndarray:
+    """Drops records read twice: same hart and sequence number. They are rare, so look before sorting."""
+    keep = np.ones(len(records), bool)
+    for hart in np.unique(records["hart"]).tolist():
+        mine = np.flatnonzero((records["hart"] == hart) & (records["sequence"] > 0))
+        sequence = records["sequence"][mine]
+        if np.all(sequence[1:] > sequence[:-1]):
+            continue
+        _, first = np.unique(sequence, return_index=True)
+        copies = np.ones(len(mine), bool)
+        copies[first] = False
+        keep[mine[copies]] = False
+    return records if keep.all() else records[keep]
+
+
+def normalise(contents: Contents) -> Trace:
+    """Orders the records and finds out what is missing."""
+    records = _without_copies(contents.records)
+    time = records["time"]
+    if np.any(time[1:] < time[:-1]):
+        records = records[np.argsort(time, kind="stable")]
+    losses, before = _losses(records)
+    return Trace(
+        contents.table,
+        records,
+        contents.processes,
+        contents.masks,
+        contents.symbols,
+        contents.about,
+        list(contents.problems),
+        losses,
+        before,
+    )
+
+
+def load(path: str | Path) -> Trace:
+    """Reads and normalises a trace file; raises tracefile.TraceError if nothing can be read."""
+    return normalise(tracefile.read(path))
+
+
+def build(
+    table: Table, records: np.ndarray, processes: Iterable[tuple[Any, ...]] = (), **about: Any
+) -> Trace:
+    """A trace from records at hand; `processes` are rows of tracefile.PROCESS. For tools and tests."""
+    return normalise(
+        Contents(
+            table,
+            records,
+            np.array(list(processes), PROCESS),
+            np.zeros(0, tracefile.LOSS),
+            np.zeros(0, tracefile.MASK),
+            Symbols(),
+            about,
+            [],
+        )
+    )
