@@ -105,23 +105,29 @@ class Trace:
         """For each record the index in `names` of the program its process ran."""
         self._names: list[str] = [IDLE, UNKNOWN]
         self._index = {IDLE: 0, UNKNOWN: 1}
-        history = self._name_history()
-        pids = self.records["pid"]
+        self._history = self._name_history()
+        return self._programs_of(self.records["pid"], np.arange(len(self.records)))
+
+    def programs_of(self, pids: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """What processes were called at given records, as indices in `names`."""
+        self.programs  # noqa: B018  (makes the history)
+        return self._programs_of(pids, indices)
+
+    def _programs_of(self, pids: np.ndarray, indices: np.ndarray) -> np.ndarray:
         out = np.ones(len(pids), np.uint16)
         order = np.argsort(pids, kind="stable")
-        sorted_pids = pids[order]
-        starts = np.flatnonzero(np.r_[True, sorted_pids[1:] != sorted_pids[:-1]]) if len(pids) else []
+        ordered = pids[order]
+        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(pids) else []
         ends = np.r_[starts[1:], len(pids)] if len(pids) else []
         for start, end in zip(starts, ends):
             mine = order[start:end]
-            pid = int(sorted_pids[start])
-            if pid == 0:
-                out[mine] = 0
+            pid = int(ordered[start])
+            changes = self._history.get(pid, [(-1, 1)]) if pid else [(-1, 0)]
+            if len(changes) == 1:
+                out[mine] = changes[0][1]
                 continue
-            changes = history.get(pid, [(-1, 1)])
-            at = np.searchsorted([c[0] for c in changes], mine, "right") - 1
+            at = np.searchsorted([c[0] for c in changes], indices[mine], "right") - 1
             out[mine] = np.array([c[1] for c in changes], np.uint16)[np.maximum(at, 0)]
-        self._history = history
         return out
 
     def _intern(self, name: str) -> int:
@@ -157,14 +163,7 @@ class Trace:
 
     def name_at(self, pid: int, index: int) -> str:
         """What the process was called when record `index` was emitted."""
-        if pid == 0:
-            return IDLE
-        names = self.names
-        changes = self._history.get(pid)
-        if not changes:
-            return UNKNOWN
-        known = [name for at, name in changes if at <= index]
-        return names[known[-1] if known else changes[0][1]]
+        return self.names[int(self.programs_of(np.array([pid]), np.array([index]))[0])]
 
     @cached_property
     def pids(self) -> list[int]:

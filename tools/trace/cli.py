@@ -1,0 +1,85 @@
+"""The command line of xv6-trace: subcommands, their options, and how failures are told."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tools.guest.memory import GuestError
+from tools.trace import filters, record, show
+from tools.trace.console import ROOT
+from tools.trace.tracefile import TraceError
+
+EPILOG = "Exit status: 0 fine, 1 findings, 2 usage or environment."
+
+
+def _kernel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kernel", type=Path, default=ROOT / "kernel" / "kernel", help="the guest's kernel (kernel/kernel)"
+    )
+
+
+def _record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    p = commands.add_parser("record", help="boot a guest, type commands, keep every event", epilog=EPILOG)
+    p.add_argument("-o", "--output", type=Path, default=Path("trace.xt"), help="file to write (trace.xt)")
+    p.add_argument("-e", "--events", default="all", help="events or categories to record (all)")
+    p.add_argument("--cpus", type=int, default=3, choices=range(1, 9), metavar="N", help="harts (3)")
+    p.add_argument("--mem", default="128M", help="memory (128M)")
+    p.add_argument("--image", type=Path, default=ROOT / "fs.img", help="disk; a copy is used (fs.img)")
+    p.add_argument("--console", action="store_true", help="show what the guest printed")
+    _kernel(p)
+    p.add_argument("commands", nargs="*", metavar="GUEST COMMAND", help="after --; semicolons separate lines")
+    p.set_defaults(run=record.run_record)
+
+
+def _attach(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    p = commands.add_parser("attach", help="record a running, halted or dead guest", epilog=EPILOG)
+    p.add_argument("-o", "--output", type=Path, default=Path("trace.xt"), help="file to write (trace.xt)")
+    p.add_argument("--seconds", type=float, help="stop after so long (a running guest: until ^C)")
+    record.add_source(p)
+    _kernel(p)
+    p.set_defaults(run=record.run_attach)
+
+
+def _show(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    p = commands.add_parser("show", help="print a trace", epilog=EPILOG)
+    p.add_argument("trace", nargs="?", type=Path, help="trace file")
+    form = p.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="comma-separated values")
+    p.add_argument("--all", action="store_true", help="also what held when the recording began")
+    p.add_argument("-f", "--follow", action="store_true", help="print a running guest's events as they come")
+    filters.add_filters(p)
+    record.add_source(p)
+    _kernel(p)
+    p.set_defaults(run=show.run)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="xv6-trace", description="Record, show, judge, export and draw traces of a guest.", epilog=EPILOG
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_record, _attach, _show):
+        add(commands)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one subcommand; returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+        return status
+    except (TraceError, GuestError) as error:
+        print(f"xv6-trace: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 130
