@@ -26,7 +26,7 @@
   X(3, STATE, "state", "shm", TRACE_BOOT | TRACE_USER, 5, "op:va state:op_state type:op_type key:bytes data:bytes")    \
   X(4, UNMAP, "unmap", "shm", TRACE_BOOT, 3, "target:pid va:va size:bytes")                                            \
   X(5, COMPLETE, "complete", "shm", TRACE_BOOT, 3, "request:n client:pid outcome:outcome")                             \
-  X(6, SERVER_START, "server_start", "server", TRACE_BOOT, 2, "server:pid restarts:n")                                 \
+  X(6, SERVER_START, "server_start", "server", TRACE_BOOT, 2, "server:pid earlier:n")                                  \
   X(7, SERVER_DEATH, "server_death", "server", TRACE_BOOT, 3, "server:pid status:int waiting:n")                       \
   X(8, FORK, "fork", "proc", TRACE_BOOT, 2, "child:pid root:frame")                                                    \
   X(9, EXEC, "exec", "proc", TRACE_BOOT, 3, "root:frame name:text")                                                    \

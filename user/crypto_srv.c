@@ -74,6 +74,7 @@ static enum crypto_op_state serve(struct crypto_op *op, const struct crypto_op *
   if ((h->type != CRYPTO_OP_TYPE_ENCRYPT && h->type != CRYPTO_OP_TYPE_DECRYPT) || h->state != CRYPTO_OP_STATE_INIT ||
       h->key_size == 0 || h->key_size > room || h->data_size > room - h->key_size)
     return CRYPTO_OP_STATE_ERROR;
+  trace_mark(TRACE_STATE, (uint64)op, h->state, h->type, h->key_size, h->data_size);
   xor_key(op->payload + h->key_size, h->data_size, op->payload, h->key_size);
   return CRYPTO_OP_STATE_DONE;
 }

@@ -75,7 +75,8 @@ long uvmgrow(struct proc *p, long n, int how) {
   if (n > 0)
     p->sz = new;
   release(&p->memory_lock);
-  trace(TRACE_RESIZE, p->pid, old, new);
+  if (n > 0 || new < old)
+    trace(TRACE_RESIZE, p->pid, old, new);
   if (n < 0 && new < old) // a program that gives back more than it has keeps all of it, as in xv6
     shrink(p, new);
   uint64 start = PGROUNDUP(old);

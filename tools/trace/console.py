@@ -55,7 +55,8 @@ class Console:
 
     def _info(self) -> dict[str, Any]:
         path = ROOT / "build" / "run" / str(self.child.pid) / "guest.json"
-        while not path.exists():
+        ram = path.parent / "ram"
+        while not path.exists() or not ram.exists() or ram.stat().st_size == 0:  # QEMU sizes it
             if not self.child.isalive():
                 said = self.child.read().strip()
                 self.close()

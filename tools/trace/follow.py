@@ -53,7 +53,7 @@ class Follower:
 
     def find(self) -> bool:
         """Whether the rings are there yet; a guest makes them early in its boot."""
-        if not self.rings:
+        if not self.rings and self.recorded():  # the kernel sets the mask when all rings are there
             try:
                 self.rings = rings(self.kernel)
             except GuestError:
