@@ -1,6 +1,6 @@
 """Where every physical frame has gone: to whom it belongs, or that nothing reaches it.
 
-Reached means: mapped by a process, a page of a page table, a trapframe, mapped by the kernel's own
+Reached means: mapped by a process, a page of a page table, mapped by the kernel's own
 table away from
 the direct map (its stacks), or pointed to from the kernel's data or a live kernel stack. The last
 is a scan of words
@@ -22,7 +22,7 @@ from tools.guest.sv39 import read_table
 
 @dataclass
 class ProcessFrames:
-    """Frames one process holds. `shared` ones are also mapped by others."""
+    """Frames one process holds. `shared` ones others map too; trapframe and guard are its own."""
 
     process: Process
     own: int = 0
@@ -53,10 +53,10 @@ def account(audit: Audit) -> Accounts:
     first = _first_frame(audit)
     reached: set[int] = set()
     result = Accounts((end - start) // PAGE, 0, (first - start) // PAGE, 0, 0, 0, [])
-    result.processes = [_of_process(audit, p, reached) for p in audit.processes.used]
+    result.processes = [_of_process(audit, p, first, reached) for p in audit.processes.used]
     free = {pa for pa in audit.free.frames if first <= pa < end}
     result.free = len(free)
-    result.kernel_tables, result.kernel_stacks = _kernel_table(audit, reached)
+    result.kernel_tables, result.kernel_stacks = _kernel_table(audit, first, reached)
     rest = set(range(first, end, PAGE)) - free - reached
     if rest:
         pointed = _pointed_to(audit, rest)
@@ -77,7 +77,7 @@ def _first_frame(audit: Audit) -> int:
     return -(-top // PAGE) * PAGE
 
 
-def _of_process(audit: Audit, p: Process, reached: set[int]) -> ProcessFrames:
+def _of_process(audit: Audit, p: Process, first: int, reached: set[int]) -> ProcessFrames:
     held = ProcessFrames(p)
     table = audit.mappings.tables.get(p.slot)
     if table is not None:
@@ -85,17 +85,13 @@ def _of_process(audit: Audit, p: Process, reached: set[int]) -> ProcessFrames:
         reached.update(table.pages)
         for leaf in table.leaves():
             reached.add(leaf.pa)
-            users = audit.mappings.frames.get(leaf.pa)
-            if users:
-                held.shared += len(users) > 1
-                held.own += len(users) == 1
-    trapframe = audit.kernel.to_pa(p.trapframe) if p.trapframe else None
-    if trapframe is not None:
-        reached.add(trapframe & -PAGE)
+            users = audit.mappings.frames.get(leaf.pa, [])
+            held.shared += len(users) > 1
+            held.own += len(users) <= 1 and leaf.pa >= first
     return held
 
 
-def _kernel_table(audit: Audit, reached: set[int]) -> tuple[int, int]:
+def _kernel_table(audit: Audit, first: int, reached: set[int]) -> tuple[int, int]:
     """Pages of the kernel's table, and frames it maps at an address of their own."""
     kernel = audit.kernel
     if kernel.root is None:
@@ -105,6 +101,7 @@ def _kernel_table(audit: Audit, reached: set[int]) -> tuple[int, int]:
     for r in table.ranges(contiguous=True):
         if r.va not in (r.pa, r.pa + kernel.direct) and r.pa >= RAM_BASE and r.level == 0:
             stacks.update(range(r.pa, r.pa + r.size, PAGE))
+    stacks = {pa for pa in stacks if pa >= first}
     reached.update(table.pages)
     reached.update(stacks)
     return len(table.pages), len(stacks)

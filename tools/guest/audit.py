@@ -15,7 +15,7 @@ from tools.guest.locks import cycles, find_locks
 from tools.guest.memory import PAGE, RAM_BASE, GuestError
 from tools.guest.processes import Process, Processes
 from tools.guest.sharing import Mapping, Mappings, owner
-from tools.guest.sv39 import C, S, U, W, X
+from tools.guest.sv39 import C, S, Table, U, W, X
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Audit:
         return [Finding("free-list", "error", self.free.problem, {"length": len(self.free.frames)})]
 
     def freed_but_mapped(self) -> list[Finding]:
-        """Frames on the free list that a page table still reaches, as leaf or as table page."""
+        """Frames on the free list that a page table still reaches as a leaf."""
         found = []
         if self.free is None:
             return []
@@ -96,12 +96,6 @@ class Audit:
                         {"frame": pa, "mappings": [[m.process.pid, m.va] for m in leaves]},
                     )
                 )
-        for p in self.processes.used:
-            table = self.mappings.tables.get(p.slot)
-            for pa in table.pages if table else ():
-                if pa in self.free:
-                    text = f"table page {pa:#x} of {p.label} is on the free list"
-                    found.append(Finding("freed-table", "error", text, {"frame": pa, "pid": p.pid}))
         return found
 
     def sharing(self) -> list[Finding]:
@@ -172,23 +166,13 @@ class Audit:
         table = self.mappings.tables.get(p.slot)
         if table is None:
             return []
-        found = [
-            Finding(
-                f"entry-{problem.kind}",
-                "error",
-                f"{p.label}: level {problem.level} entry for {problem.va:#x}: {problem.text}",
-                {"pid": p.pid, "va": problem.va, "entry": problem.entry},
-            )
-            for problem in table.problems
-        ]
+        found = self.bare_table(table, p)
         size = -(-(p.size or 0) // PAGE) * PAGE
         expected = 0
         for va, pa, entry, _ in table.leaves():
             user = bool(entry & (U | S))
             if user and va >= size and p.size is not None and p.state != "ZOMBIE":
                 found.append(self._leaf(p, "above-sz", f"is mapped above sz ({p.size:#x})", va, pa))
-            if entry & W and entry & X:
-                found.append(self._leaf(p, "w-and-x", "is writable and executable", va, pa, "note"))
             if user and pa >= RAM_BASE and self._kernel_frame(pa):
                 found.append(
                     self._leaf(
@@ -201,6 +185,29 @@ class Audit:
                 expected = va + PAGE
         if expected < size and p.state != "ZOMBIE":
             found.append(self._hole(p, expected, size))
+        return found
+
+    def bare_table(self, table: Table, p: Optional[Process] = None) -> list[Finding]:
+        """Any table: damaged entries, W with X, table pages on the free list."""
+        who = p.label if p else f"table {table.root:#x}"
+        pid = p.pid if p else None
+        found = [
+            Finding(
+                f"entry-{problem.kind}",
+                "error",
+                f"{who}: level {problem.level} entry for {problem.va:#x}: {problem.text}",
+                {"pid": pid, "va": problem.va, "entry": problem.entry},
+            )
+            for problem in table.problems
+        ]
+        for r in table.ranges():
+            if r.flags & W and r.flags & X:
+                text = f"{who}: {r.va:#x}..{r.end - 1:#x} is writable and executable"
+                found.append(Finding("w-and-x", "note", text, {"pid": pid, "va": r.va}))
+        for pa in table.pages if self.free else ():
+            if self.free and pa in self.free:
+                text = f"{who}: table page {pa:#x} is on the free list"
+                found.append(Finding("freed-table", "error", text, {"frame": pa, "pid": pid}))
         return found
 
     def _kernel_frame(self, pa: int) -> bool:

@@ -85,24 +85,34 @@ class UserRegions:
 
 
 def user_rows(
-    processes: Processes, process: Process, table: Table, elf: Optional[Elf]
+    processes: Processes,
+    process: Process,
+    table: Table,
+    elf: Optional[Elf],
+    every: bool = False,
 ) -> list[Row]:
-    """A process's table as ranges that are alike in permissions and are one thing."""
+    """A process's table as ranges alike in permissions that are one thing; `every`: each leaf."""
     regions = UserRegions(processes, process, table, elf)
     return merge(
-        (leaf, regions.what(leaf.va, leaf.pa, leaf.entry & 0x3FF)) for leaf in table.leaves()
+        ((leaf, regions.what(leaf.va, leaf.pa, leaf.entry & 0x3FF)) for leaf in table.leaves()),
+        every,
     )
 
 
-def merge(leaves: Iterable[tuple[Leaf, str]]) -> list[Row]:
-    """(leaf, what) pairs in order of address, as rows; what Table.ranges() does, for a few
-    leaves.
-    """
+def merge(leaves: Iterable[tuple[Leaf, str]], every: bool = False) -> list[Row]:
+    """(leaf, what) pairs in order of address, as rows; `every`: none merged."""
     rows: list[Row] = []
+    pa_end = 0
     for leaf, what in leaves:
         flags = leaf.entry & 0x3FF
         r = rows[-1].range if rows and rows[-1].what == what else None
-        if r is None or r.end != leaf.va or r.level != leaf.level or (r.some ^ flags) & ~(A | D):
+        if (
+            every
+            or r is None
+            or r.end != leaf.va
+            or r.level != leaf.level
+            or (r.some ^ flags) & ~(A | D)
+        ):
             rows.append(Row(Range(leaf.va, leaf.pa, leaf.size, flags, flags, leaf.level), what))
             pa_end = leaf.pa + leaf.size
             continue

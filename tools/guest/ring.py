@@ -38,12 +38,14 @@ class Event(NamedTuple):
 
 @dataclass
 class Copy:
-    """Some records of a ring as raw bytes. `first` is the number of the first; `lost` were
-    overwritten before it.
+    """Some records of a ring as raw bytes, all of them whole, in order.
+
+    `lost` counts those between the position asked for and `end` that are not among them; the next
+    copy goes on at `end`.
     """
 
-    first: int
     data: bytes
+    end: int
     lost: int
 
     def events(self) -> Iterator[Event]:
@@ -77,40 +79,29 @@ class Ring:
         return int.from_bytes(self.memory.read(self.pa + HEAD_OFFSET, 8), "little")
 
     def copy(self, position: int = 0, stopped: bool = True) -> Copy:
-        """The records from number `position` on that are whole; `first` + their number is where to
-        go on.
+        """The records from number `position` (from 0) on.
 
-        stopped: the guest does not run, so an unfinished record stays unfinished: it is left out
-        and counted
-        as lost. Otherwise the copy ends before it, since it is about to be finished.
+        stopped: the guest does not run, so a record not finished never will be, and is left out.
+        Otherwise the copy ends before such a record, since it is about to be finished.
         """
-        head = self.head()
+        head, size = self.head(), RECORD.size
         start = max(position, head - self.capacity)
-        slot = start % self.capacity
-        n = head - start
+        slot, n = start % self.capacity, max(0, head - start)
         part = min(n, self.capacity - slot)
-        data = self.memory.read(self.records + slot * RECORD.size, part * RECORD.size)
-        data += self.memory.read(self.records, (n - part) * RECORD.size) if n > part else b""
+        data = self.memory.read(self.records + slot * size, part * size) if part else b""
+        data += self.memory.read(self.records, (n - part) * size) if n > part else b""
         safe = start if stopped else max(start, self.head() - self.capacity)
-        data = data[(safe - start) * RECORD.size :]
-        good, lost = _whole(data, safe, stopped)
-        return Copy(safe + (lost if stopped else 0), good, max(0, safe - position) + lost)
-
-
-def _whole(data: bytes, first: int, stopped: bool) -> tuple[bytes, int]:
-    """Leaves out records whose sequence number is not the one due; the bytes that stay, and how
-    many went.
-    """
-    n = len(data) // RECORD.size
-    sequences = struct.unpack(f"<{n * 8}Q", data)[1::8]
-    if all(s == first + 1 + i for i, s in enumerate(sequences)):
-        return data, 0
-    if not stopped:
-        ready = next(i for i, s in enumerate(sequences) if s != first + 1 + i)
-        return data[: ready * RECORD.size], 0
-    size = RECORD.size
-    kept = [i for i, s in enumerate(sequences) if s == first + 1 + i]
-    return b"".join(data[i * size : i * size + size] for i in kept), n - len(kept)
+        data = data[(safe - start) * size :]
+        sequences = struct.unpack(f"<{len(data) // 8}Q", data)[1::8]
+        end = safe + len(sequences)
+        if sequences != tuple(range(safe + 1, end + 1)):
+            good = [i for i, s in enumerate(sequences) if s == safe + 1 + i]
+            if not stopped:
+                end = safe + next(i for i, s in enumerate(sequences) if s != safe + 1 + i)
+                good = list(range(end - safe))
+            data = b"".join(data[i * size : i * size + size] for i in good)
+        end = max(end, position)
+        return Copy(data, end, end - position - len(data) // size)
 
 
 def rings(kernel: Kernel) -> list[Ring]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -25,6 +26,23 @@ class Snapshot:
     counts: dict[int, int]
     free: Optional[int]
     queue: list[tuple[int, int, int]]
+
+    def to_json(self) -> str:
+        """As text that from_json() reads."""
+        value = dict(vars(self), pages=[[*k, *v] for k, v in self.pages.items()])
+        return json.dumps(dict(value, counts=list(self.counts.items())))
+
+    @staticmethod
+    def from_json(text: str) -> "Snapshot":
+        """Raises GuestError if the text is no snapshot."""
+        try:
+            v = json.loads(text)
+            processes = {int(pid): p for pid, p in v["processes"].items()}
+            pages = {(pid, va): (pa, flags) for pid, va, pa, flags in v["pages"]}
+            queue = [(pid, va, size) for pid, va, size in v["queue"]]
+            return Snapshot(processes, pages, dict(v["counts"]), v["free"], queue)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise GuestError("not a snapshot") from None
 
 
 @dataclass

@@ -106,7 +106,8 @@ def trapframe(kernel: Kernel, process: Process) -> dict[str, int]:
 def _chain(elf: Optional[Elf], read: Read, pc: int, s0: int, call: bool, user: bool) -> list[Frame]:
     """Follows frame pointers upwards, while return addresses lie in the program."""
     frames = [_frame(elf, pc, call, user)]
-    bottom = s0
+    first = elf.nearest(elf.entry) if elf else None
+    outermost, bottom = first[0].name if first else "", s0
     while len(frames) < DEPTH and s0 % 8 == 0 and 16 <= s0 < bottom + STACK:
         try:
             saved = read(s0 - 16, 16)
@@ -116,7 +117,7 @@ def _chain(elf: Optional[Elf], read: Read, pc: int, s0: int, call: bool, user: b
         if elf is None or elf.nearest(pc) is None:
             break
         frames.append(_frame(elf, pc, True, user))
-        if older <= s0:
+        if older <= s0 or frames[-1].function == outermost:
             break
         s0 = older
     return [f for f in frames if user or f.function]
