@@ -16,6 +16,10 @@ uint32 nframes;
 uint32 first_frame;
 
 static char *boot_top = end; // next address boot_alloc() gives; boot hart only
+#ifdef DEBUG
+// For each frame: has it been freed, and so filled with POISON, since boot? Written by who frees it.
+static uchar *poisoned;
+#endif
 
 void *boot_alloc(uint64 bytes) {
   char *block = boot_top;
@@ -31,6 +35,9 @@ void kinit(void) {
   initlock(&kmem.lock, RANK_FRAMES);
   nframes = (machine.memory_end - KERNBASE) >> PGSHIFT;
   struct frame *table = boot_alloc(nframes * sizeof(struct frame));
+#ifdef DEBUG
+  poisoned = boot_alloc(nframes);
+#endif
   frames = table;
   first_frame = (pa_of(boot_top) - KERNBASE) >> PGSHIFT;
   for (uint32 i = 0; i < first_frame; i++)
@@ -49,11 +56,15 @@ static void *frame_address(uint32 number) {
 static void poison(void *p) {
   for (uint64 *word = p; word < (uint64 *)p + PGSIZE / 8; word++)
     *word = POISON;
+  poisoned[(pa_of(p) - KERNBASE) >> PGSHIFT] = 1;
 }
 
+// Frames never freed hold whatever was there at power-on: the device tree, or the last run's memory after a reset.
 static void check_poison(const void *p) {
+  if (!poisoned[(pa_of(p) - KERNBASE) >> PGSHIFT])
+    return;
   for (const uint64 *word = p; word < (const uint64 *)p + PGSIZE / 8; word++)
-    if (*word != POISON && *word != 0) // zero: never used since power-on
+    if (*word != POISON)
       panic("frame 0x%lx was written after it was freed: 0x%lx at 0x%lx", pa_of(p), *word, pa_of(word));
 }
 #else
