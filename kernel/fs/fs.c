@@ -180,10 +180,25 @@ uint inum_alloc(short type) {
   return found;
 }
 
-void inum_freed(uint inum) {
-  acquiresleep(&space.lock);
+struct buf *inode_block(uint inum) {
+  struct buf *b = bread(IBLOCK(inum, sb));
+  if (!b)
+    panic("the disk failed to read inode %u again", inum);
+  return b;
+}
+
+void inum_found_free(uint inum) {
   space.free_inodes++;
   if (inum < space.next_inode)
     space.next_inode = inum;
+}
+
+void inum_free(uint inum) {
+  struct buf *b = inode_block(inum);
+  acquiresleep(&space.lock);
+  ((struct dinode *)b->data)[inum % IPB].type = 0;
+  log_write(b);
+  inum_found_free(inum);
   releasesleep(&space.lock);
+  brelse(b);
 }

@@ -27,8 +27,8 @@ struct inode *idup(struct inode *ip);
 void ilock(struct inode *ip); // type is 0 afterwards if the disk or the image fails us
 void iunlock(struct inode *ip);
 void iput(struct inode *ip); // an inode without name or reference is freed by the next end_op() or iput_op()
-void iput_op(
-    struct inode *ip); // iput(), then free what can be; outside an operation, no inode locked. exec and exit want this
+// iput(), then frees what can be; outside an operation, no inode locked. exec and exit want this.
+void iput_op(struct inode *ip);
 void iunlockput(struct inode *ip);
 int readi(struct inode *ip, struct span dst, uint32 offset); // ip locked; bytes read, fewer at the end, or -1
 void stati(struct inode *ip, struct stat *st);               // ip locked

@@ -120,11 +120,8 @@ void iunlock(struct inode *ip) {
 }
 
 void iupdate(struct inode *ip) {
-  struct buf *b = bread(IBLOCK(ip->inum, sb));
-  if (!b)
-    panic("iupdate: the disk failed to read inode %u", ip->inum);
-  struct dinode *disk = (struct dinode *)b->data + ip->inum % IPB;
-  disk->type = ip->type;
+  struct buf *b = inode_block(ip->inum);
+  struct dinode *disk = (struct dinode *)b->data + ip->inum % IPB; // whose type is for fs/fs.c to change
   disk->major = ip->major;
   disk->minor = ip->minor;
   disk->nlink = ip->nlink;
@@ -151,7 +148,7 @@ void iput(struct inode *ip) {
   acquire(&itable.lock);
   if (is_orphan(ip)) {
     ip->next = itable.orphans;
-    itable.orphans = ip;
+    __atomic_store_n(&itable.orphans, ip, __ATOMIC_RELAXED);
   } else if (--ip->ref == 0) {
     join_ring(ip);
   }
@@ -170,10 +167,8 @@ void iput_now(struct inode *ip) {
   if (orphan) {
     ilock(ip);
     if (itrunc(ip)) {
-      ip->type = 0;
-      iupdate(ip);
       ip->valid = 0; // whoever gets the number next reads it anew
-      inum_freed(ip->inum);
+      inum_free(ip->inum);
     }
     iunlock(ip);
   }
@@ -181,11 +176,11 @@ void iput_now(struct inode *ip) {
 }
 
 void reap_orphans(void) {
-  while (__atomic_load_n(&itable.orphans, __ATOMIC_RELAXED)) {
+  while (__atomic_load_n(&itable.orphans, __ATOMIC_RELAXED)) { // without the lock: mostly there are none
     acquire(&itable.lock);
     struct inode *ip = itable.orphans;
     if (ip)
-      itable.orphans = ip->next;
+      __atomic_store_n(&itable.orphans, ip->next, __ATOMIC_RELAXED);
     release(&itable.lock);
     if (!ip)
       return;
@@ -212,7 +207,7 @@ void find_inodes(void) {
     struct dinode disk = ((struct dinode *)b->data)[inum % IPB];
     brelse(b);
     if (inum && disk.type == 0) {
-      inum_freed(inum);
+      inum_found_free(inum);
     } else if (inum && disk.nlink == 0) {
       struct inode *ip = iget(ROOTDEV, inum);
       ilock(ip);

@@ -11,12 +11,14 @@ extern struct superblock sb; // of the root file system; constant after fsinit()
 #define fs_refuse(format, ...) (printf("root disk refused: " format "\n", ##__VA_ARGS__), power_off())
 
 // Space (fs/fs.c), within an operation. A bitmap block is logged with each change.
-uint balloc(void);             // a free block, now used; 0 if there is none
-void bfree(uint block);        // used no longer
-int is_data_block(uint block); // may a file hold it?
-uint bitmap_blocks(void);      // blocks of the bitmap
-uint inum_alloc(short type);   // a free inode, now of that type, without names or blocks; 0 if there is none
-void inum_freed(uint inum);    // the inode on disk has type 0 again
+uint balloc(void);                  // a free block, now used; 0 if there is none
+void bfree(uint block);             // used no longer
+int is_data_block(uint block);      // may a file hold it?
+uint bitmap_blocks(void);           // blocks of the bitmap
+uint inum_alloc(short type);        // a free inode, now of that type, without names or blocks; 0 if there is none
+void inum_free(uint inum);          // of an inode without names or blocks: the next one may have its number
+void inum_found_free(uint inum);    // counts one that is free; at start-up
+struct buf *inode_block(uint inum); // with the inode on disk. It was read before, when the inode was found
 
 // Truncation spreads over several operations if a file's blocks belong to more bitmap blocks than this.
 #define TRUNC_BITMAPS 5
@@ -24,17 +26,23 @@ void inum_freed(uint inum);    // the inode on disk has type 0 again
 #define FREE_BLOCKS (2 + TRUNC_BITMAPS)
 
 // Inodes (fs/inode.c)
-struct inode *iget(uint dev,
-                   uint inum); // referenced, not locked, perhaps not yet read; 0 without a slot or if out of range
-struct inode *ialloc(uint dev, short type); // a new one without a name; 0 if there is none. An operation
-void iupdate(struct inode *ip);             // ip locked, an operation: fields to disk
-int itrunc(
-    struct inode *ip); // ip locked, an operation with FREE_BLOCKS to spare: 1 when empty, 0: call it again in another
-int writei(struct inode *ip, struct span src,
-           uint32 offset);       // ip locked, an operation: bytes written, or -1 if none could be
-void iput_now(struct inode *ip); // iput() that may free: an operation with FREE_BLOCKS to spare, ip not locked
-void reap_orphans(void);         // frees what iput() left; outside an operation, no inode locked
-void find_inodes(void);          // at start-up: counts the free ones, frees those that a power cut left without a name
+
+// The inode, referenced, not locked, perhaps not yet read; 0 if there is no such number.
+struct inode *iget(uint dev, uint inum);
+// A new one without a name, in an operation; 0 if there is none.
+struct inode *ialloc(uint dev, short type);
+// Fields to disk. ip locked, an operation.
+void iupdate(struct inode *ip);
+// 1 when the file is empty, 0 if it is to be called again in another operation. ip locked; FREE_BLOCKS to spare.
+int itrunc(struct inode *ip);
+// Bytes written, or -1 if none could be. ip locked, an operation with room for them.
+int writei(struct inode *ip, struct span src, uint32 offset);
+// iput() that frees at once. ip not locked, an operation with FREE_BLOCKS to spare.
+void iput_now(struct inode *ip);
+// Frees what iput() left. Outside an operation, no inode locked.
+void reap_orphans(void);
+// At start-up: counts the free ones, frees those that a power cut left without a name.
+void find_inodes(void);
 
 // A walk through the blocks of a locked inode's file, which keeps the indirect block in hand. Starts as {ip, 0}.
 struct walk {
@@ -46,9 +54,11 @@ void walk_end(struct walk *w);
 
 // Directories (fs/dir.c). A key is a name as a directory keeps it: cut, filled up with zeroes, inum 0.
 // dp is a directory, locked; changes are made within an operation.
-struct inode *dirlookup(struct inode *dp, const struct dirent *key, uint *offset); // 0 if absent. offset: of its entry,
-                                                                                   // or where a new one may go
-int dir_set(struct inode *dp, uint offset, const struct dirent *entry); // 0, or -1 with nothing changed (no space)
-int dir_is_empty(struct inode *dp);                                     // but for . and ..
+
+// The inode of an entry, 0 if absent. offset, unless 0, is set to where the entry is, or where a new one may go.
+struct inode *dirlookup(struct inode *dp, const struct dirent *key, uint *offset);
+// Writes an entry: 0, or -1 with nothing changed, without space.
+int dir_set(struct inode *dp, uint offset, const struct dirent *entry);
+int dir_is_empty(struct inode *dp); // but for . and ..
 // The directory that a path's last name is in, referenced, not locked, and that name; 0 if there is none.
 struct inode *nameiparent(const char *path, struct dirent *last);

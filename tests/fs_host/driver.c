@@ -18,6 +18,7 @@
 
 #define THREADS 8
 #define SMALL 8 // most entries of a directory
+#define DATA 48 // first data block of a small image
 
 uint64 sys_open(void), sys_read(void), sys_write(void), sys_close(void), sys_fstat(void), sys_dup(void);
 uint64 sys_link(void), sys_unlink(void), sys_mkdir(void), sys_mknod(void), sys_chdir(void), sys_sync(void);
@@ -252,7 +253,7 @@ static void run_bad_blocks(uint ops, uint blocks) {
   no_model = 1;
   model_init();
   for (uint i = 0; i < ops; i++) {
-    shim_fail_block(random_below(4) ? 0 : random_below(blocks));
+    shim_fail_block(random_below(4) ? 0 : DATA + random_below(blocks));
     step();
   }
   shim_fail_block(0);
@@ -376,7 +377,7 @@ int main(int argc, char **argv) {
   } else if (strcmp(mode, "threads") == 0) {
     run_threads(seed, ops);
   } else if (strcmp(mode, "badblock") == 0) {
-    run_bad_blocks(ops, 400);
+    run_bad_blocks(ops, 350);
   } else {
     printf("%lx\n", kernel_hash());
   }
