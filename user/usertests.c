@@ -6,7 +6,7 @@
 #include "kernel/info.h"
 #include "kernel/stat.h"
 
-#define SETTLE_TICKS 100 // how long the frames of orphans may take to come back
+#define SETTLE_TICKS 100 // how long orphans may take to go
 #define SANDBOX "/usertests.d"
 
 static const struct test *const groups[] = {
@@ -172,9 +172,17 @@ char *memory_end(void) {
   return (char *)end;
 }
 
-// True when no more than a moment passes until as many frames are free again as before.
-static int frames_back(uint64 before) {
-  for (int tick = 0; free_frames() < before; tick++) {
+int processes(void) {
+  static struct procinfo rows[NPROC];
+  int n = procinfo(rows, NPROC);
+  if (n < 0)
+    FAIL("procinfo failed");
+  return n;
+}
+
+// True when no more than a moment passes until there are as many free frames and as few processes as before.
+static int settled(uint64 frames, int lives) {
+  for (int tick = 0; free_frames() < frames || processes() > lives; tick++) {
     if (tick == SETTLE_TICKS)
       return 0;
     sleep(1);
@@ -186,7 +194,8 @@ static int frames_back(uint64 before) {
 static int judge(const struct test *t, int verbose) {
   if (verbose)
     printf("test %s\n", t->name);
-  uint64 before = free_frames();
+  uint64 frames = free_frames();
+  int lives = processes();
   int pid = fork();
   if (pid == 0) {
     if (chdir(SANDBOX) < 0)
@@ -210,8 +219,9 @@ static int judge(const struct test *t, int verbose) {
     chdir("/");
     return 0;
   }
-  if (!frames_back(before)) {
-    printf("test %s: FAILED (%d frames lost)\n", t->name, (int)(before - free_frames()));
+  if (!settled(frames, lives)) {
+    int lost = frames - free_frames(), more = processes() - lives;
+    printf("test %s: FAILED (%d frames lost, %d processes more)\n", t->name, lost, more);
     return 0;
   }
   printf("test %s: OK\n", t->name);

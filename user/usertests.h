@@ -57,6 +57,7 @@ void put_file(const char *name, uint64 bytes, uint seed);  // create it anew wit
 void want_file(const char *name, uint64 bytes, uint seed); // it holds exactly that
 uint64 file_size(const char *name);
 uint64 free_frames(void);
+int processes(void);    // in the machine, the dead that were not waited for included
 char *memory_end(void); // one past the last byte the process has, with a page of heap below it
 uint random_next(uint *state);
 

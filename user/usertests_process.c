@@ -1,6 +1,5 @@
 // usertests: the lives of processes: fork and its limit, wait, exit status, orphans, sleeping, taking turns.
 #include "user/usertests.h"
-#include "kernel/info.h"
 
 static void exit_with(uint64 status) {
   exit(status);
@@ -162,11 +161,6 @@ static void leave_orphans(uint64 fd) {
       exit(0);
     }
   }
-}
-
-static int processes(void) {
-  static struct procinfo rows[NPROC];
-  return procinfo(rows, NPROC);
 }
 
 static void orphans(void) {
