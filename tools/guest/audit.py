@@ -15,7 +15,7 @@ from tools.guest.locks import cycles, find_locks
 from tools.guest.memory import PAGE, RAM_BASE, GuestError
 from tools.guest.processes import Process, Processes
 from tools.guest.sharing import Mapping, Mappings, owner
-from tools.guest.sv39 import C, S, Table, U, W, X
+from tools.guest.sv39 import SIZES, C, S, Table, U, W, X
 
 
 @dataclass
@@ -168,23 +168,17 @@ class Audit:
             return []
         found = self.bare_table(table, p)
         size = -(-(p.size or 0) // PAGE) * PAGE
-        expected = 0
-        for va, pa, entry, _ in table.leaves():
+        present = {problem.va for problem in table.problems if problem.kind == "marked"}
+        for va, pa, entry, level in table.leaves():
             user = bool(entry & (U | S))
+            present.update(range(va, min(va + SIZES[level], size), PAGE))
             if user and va >= size and p.size is not None and p.state != "ZOMBIE":
                 found.append(self._leaf(p, "above-sz", f"is mapped above sz ({p.size:#x})", va, pa))
             if user and pa >= RAM_BASE and self._kernel_frame(pa):
-                found.append(
-                    self._leaf(
-                        p, "kernel-frame", f"lets the user into kernel frame {pa:#x}", va, pa
-                    )
-                )
-            if va < size:
-                if va > expected:
-                    found.append(self._hole(p, expected, va))
-                expected = va + PAGE
-        if expected < size and p.state != "ZOMBIE":
-            found.append(self._hole(p, expected, size))
+                what = f"lets the user into kernel frame {pa:#x}"
+                found.append(self._leaf(p, "kernel-frame", what, va, pa))
+        if p.state != "ZOMBIE":
+            found += self._holes(p, size, present)
         return found
 
     def bare_table(self, table: Table, p: Optional[Process] = None) -> list[Finding]:
@@ -199,6 +193,7 @@ class Audit:
                 {"pid": pid, "va": problem.va, "entry": problem.entry},
             )
             for problem in table.problems
+            if problem.kind != "marked"
         ]
         for r in table.ranges():
             if r.flags & W and r.flags & X:
@@ -219,10 +214,16 @@ class Audit:
         return Finding(kind, level, f"{p.label}: page {va:#x} {what}", data)
 
     @staticmethod
-    def _hole(p: Process, start: int, end: int) -> Finding:
-        data = {"pid": p.pid, "va": start, "end": end}
-        text = f"{p.label}: nothing is mapped in {start:#x}..{end:#x}, below sz (lazy, or unmapped)"
-        return Finding("hole", "note", text, data)
+    def _holes(p: Process, size: int, present: set[int]) -> list[Finding]:
+        """Stretches below sz where nothing is: lazy pages, or an unmapping gone wrong."""
+        found = []
+        edges = sorted(va for va in present if va < size)
+        for start, end in zip([-PAGE, *edges], [*edges, size]):
+            if end > start + PAGE:
+                text = f"{p.label}: nothing is mapped in {start + PAGE:#x}..{end - 1:#x}, below sz"
+                data = {"pid": p.pid, "va": start + PAGE, "end": end}
+                found.append(Finding("hole", "note", text, data))
+        return found
 
     def deadlocks(self) -> list[Finding]:
         """Cycles among those who wait for locks, as far as memory alone shows them."""

@@ -190,7 +190,13 @@ class Elf:
             )
         elif kind == "struct":
             made.name, made.size = rest[0], rest[1]
-            made.fields = {n: Field(n, offset, self._type(t)) for n, offset, t in rest[2]}
+            for member, offset, t in rest[2]:
+                inner = self._type(t)
+                if member:
+                    made.fields[member] = Field(member, offset, inner)
+                else:  # anonymous: its members are this struct's
+                    for f in inner.fields.values():
+                        made.fields[f.name] = Field(f.name, offset + f.offset, f.type)
             if (
                 not rest[2] and made.name in self._debug["structs"]
             ):  # a declaration: use the definition

@@ -27,9 +27,11 @@ class Type:
     name: str = ""
     size: int = 0  # bytes
     signed: bool = False
-    target: Optional["Type"] = None  # of a pointer; element of an array; resolved through typedefs
+    target: Optional["Type"] = field(
+        default=None, repr=False
+    )  # of a pointer; element of an array; resolved through typedefs
     count: int = 0  # elements of an array; 0 for a flexible one
-    fields: dict[str, Field] = field(default_factory=dict)
+    fields: dict[str, Field] = field(default_factory=dict, repr=False)
     values: dict[int, str] = field(default_factory=dict)  # of an enum
 
     def find(self, path: str) -> Optional[Field]:

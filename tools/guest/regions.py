@@ -7,6 +7,7 @@ say.
 
 from __future__ import annotations
 
+import bisect
 from typing import Iterable, NamedTuple, Optional
 
 from tools.guest.elf import Elf
@@ -52,7 +53,7 @@ class UserRegions:
         self.trampoline = kernel.to_pa(symbol.address) if symbol else None
         self.guards = [
             leaf.va for leaf in table.leaves() if not leaf.entry & U and leaf.va < (self.size or 0)
-        ]
+        ] + [mark.va for mark in table.problems if mark.kind == "marked"]
 
     def what(self, va: int, pa: int, flags: int) -> str:
         """The part the page at user address `va`, mapped to `pa` with these flags, belongs to."""
@@ -131,20 +132,40 @@ def kernel_rows(processes: Processes, table: Table) -> list[Row]:
     kernel = processes.kernel
     bounds = _bounds(kernel)
     edges = sorted({edge for start, end, _ in bounds for edge in (start, end)})
-    stacks = {p.kstack: p for p in processes.slots if p.kstack}
+    stacks = sorted((p.kstack, p) for p in processes.slots if p.kstack)
     rows: list[Row] = []
     for r in table.ranges(contiguous=True):
-        owner = stacks.get(r.va)
-        if owner is not None:
-            user = f"of {owner.label}" if owner.used else f"of slot {owner.slot}, unused"
-            rows.append(Row(r, f"kernel stack {user}"))
-            continue
+        if stacks and r.va >= stacks[0][0] and r.va not in (r.pa, r.pa + kernel.direct):
+            owner = _stack_owner(stacks, r.va)
+            last = rows[-1] if rows else None
+            if owner and last and last.what == owner and last.range.end == r.va:
+                last.range.size += r.size
+                last.range.pieces += 1
+                continue
+            if owner:
+                rows.append(Row(r, owner))
+                continue
         cuts = [r.pa, *(e for e in edges if r.pa < e < r.pa + r.size), r.pa + r.size]
         for start, end in zip(cuts, cuts[1:]):
             part = Range(r.va + start - r.pa, start, end - start, r.flags, r.some, r.level)
-            what = next((n for low, high, n in bounds if low <= start < high), "memory")
+            what = next((n for low, high, n in bounds if low <= start < high), "device space")
             rows.append(Row(part, what))
     return rows
+
+
+def _stack_owner(stacks: list[tuple[int, Process]], va: int) -> Optional[str]:
+    """Whose kernel stack the page at `va` is part of; None if it lies in no stack."""
+    strides = [b[0] - a[0] for a, b in zip(stacks, stacks[1:])]
+    stride = min(strides, default=4 * PAGE)
+    i = bisect.bisect_right(stacks, va, key=lambda s: s[0]) - 1
+    start, p = stacks[i]
+    number = (va - start) // stride
+    if va - start - number * stride >= stride // 2:
+        return None
+    if not number:
+        user = f"of {p.label}" if p.used else f"of slot {p.slot}, unused"
+        return f"kernel stack {user}"
+    return f"kernel stack of hart {number - 1}" if i == len(stacks) - 1 and number <= 64 else None
 
 
 def _bounds(kernel: Kernel) -> list[tuple[int, int, str]]:

@@ -9,6 +9,7 @@ n + 1 and head is at most n + capacity. So a live guest can be followed through 
 from __future__ import annotations
 
 import struct
+from array import array
 from dataclasses import dataclass, field
 from typing import Iterator, NamedTuple, Optional
 
@@ -92,9 +93,9 @@ class Ring:
         data += self.memory.read(self.records, (n - part) * size) if n > part else b""
         safe = start if stopped else max(start, self.head() - self.capacity)
         data = data[(safe - start) * size :]
-        sequences = struct.unpack(f"<{len(data) // 8}Q", data)[1::8]
+        sequences = array("Q", data)[1::8]
         end = safe + len(sequences)
-        if sequences != tuple(range(safe + 1, end + 1)):
+        if sequences != array("Q", range(safe + 1, end + 1)):
             good = [i for i, s in enumerate(sequences) if s == safe + 1 + i]
             if not stopped:
                 end = safe + next(i for i, s in enumerate(sequences) if s != safe + 1 + i)

@@ -66,7 +66,7 @@ class Problem:
     table: int  # physical address of the table page
     index: int
     entry: int
-    kind: str  # a short constant word for programs
+    kind: str  # a short constant word for programs; "marked" is no fault: hardware ignores it
     text: str  # for people
 
     @property
@@ -235,8 +235,11 @@ def _examine(memory: Memory, table: Table, page: TablePage, i: int, limit: int) 
         va = canonical(page.va + i * SIZES[level])
         table.problems.append(Problem(va, level, page.pa, i, entry, kind, text))
 
+    if not entry & V and not entry >> 10:
+        bad("marked", f"not mapped; the kernel keeps bits {entry:#x} there")
+        return None
     if not entry & V:
-        bad("not-valid", "V is clear but the entry is not empty")
+        bad("not-valid", f"not mapped (no V), but the entry still points to {to:#x}")
         return None
     if entry & RESERVED:
         bad("reserved-bits", f"reserved bits 63..54 are set ({entry >> 54:#x})")

@@ -82,7 +82,7 @@ class Follower:
             if self.started:
                 self.lost += copy.lost
             records = np.frombuffer(copy.data, RECORD)
-            self.positions[ring.hart] = copy.first + len(records)
+            self.positions[ring.hart] = copy.end
             parts.append(records)
         self.started = True
         return np.concatenate(parts) if parts else np.zeros(0, RECORD)

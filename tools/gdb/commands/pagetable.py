@@ -266,7 +266,11 @@ def _inside(args: Any, va: int, pa: int, size: int) -> bool:
 
 def _problem_row(section: Section, p: Problem) -> None:
     row = section.add(va=p.va, end=p.va + p.size - 1, pa=address_of(p.entry), size="")
-    row.update(perm=flag_text(p.entry & 0x3FF), what=f"level {p.level} entry", problem=p.text)
+    row.update(perm=flag_text(p.entry & 0x3FF), what=f"level {p.level} entry")
+    if p.kind == "marked":
+        row.update(pa=None, size=size_text(p.size), what=f"guard or hole: {p.text}")
+    else:
+        row["problem"] = p.text
     row.update(kind=p.kind, entry=p.entry, level=p.level, table=p.table, index=p.index)
 
 
