@@ -3,6 +3,7 @@
 #include "kernel/dev/dev.h"
 #include "kernel/fs/fs_kernel.h"
 #include "kernel/lib/lib.h"
+#include "kernel/mm/audit.h"
 #include "kernel/mm/frame.h"
 #include "kernel/mm/vm.h"
 #include "kernel/proc/proc.h"
@@ -40,6 +41,7 @@ static void build(uint64 device_tree) {
   binit();
   iinit();
   fileinit();
+  auditinit();
   kinit();
   kvminit();
   kvminithart(); // stacks, and what lies on top of them, are in the real table only

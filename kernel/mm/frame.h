@@ -2,6 +2,7 @@
 // mm/kalloc.c implements this; counts are atomic, kmem.lock guards only the list of free frames.
 #pragma once
 #include "kernel/memlayout.h"
+#include "kernel/mm/audit.h"
 #include "kernel/riscv.h"
 #include "kernel/spinlock.h"
 #include "kernel/trace/trace.h"
@@ -58,10 +59,12 @@ void frame_free(uint64 pa); // onto the free list; its last reference has gone
 
 // Adds a reference to an allocated frame, or drops one: kind is ONE_REFERENCE, or ONE_SHARE for a leaf with PTE_S.
 static inline void frame_ref(uint64 pa, uint64 kind) {
+  note_frame_change();
   uint64 counts = __atomic_add_fetch(&frame_of(pa)->both, kind, __ATOMIC_RELAXED);
   trace(TRACE_REF, pa, (uint32)counts);
 }
 static inline void frame_unref(uint64 pa, uint64 kind) {
+  note_frame_change();
   uint64 counts = __atomic_sub_fetch(&frame_of(pa)->both, kind, __ATOMIC_ACQ_REL);
   if ((uint32)counts == 0)
     frame_free(pa);

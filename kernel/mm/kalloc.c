@@ -16,10 +16,6 @@ uint32 nframes;
 uint32 first_frame;
 
 static char *boot_top = end; // next address boot_alloc() gives; boot hart only
-#ifdef DEBUG
-// For each frame: has it been freed, and so filled with POISON, since boot? Written by who frees it.
-static uchar *poisoned;
-#endif
 
 void *boot_alloc(uint64 bytes) {
   char *block = boot_top;
@@ -30,24 +26,6 @@ void *boot_alloc(uint64 bytes) {
   return block;
 }
 
-// All of RAM above the kernel image and the boot allocations becomes free.
-void kinit(void) {
-  initlock(&kmem.lock, RANK_FRAMES);
-  nframes = (machine.memory_end - KERNBASE) >> PGSHIFT;
-  struct frame *table = boot_alloc(nframes * sizeof(struct frame));
-#ifdef DEBUG
-  poisoned = boot_alloc(nframes);
-#endif
-  frames = table;
-  first_frame = (pa_of(boot_top) - KERNBASE) >> PGSHIFT;
-  for (uint32 i = 0; i < first_frame; i++)
-    frames[i].count = 1;
-  for (uint32 i = first_frame; i < nframes; i++)
-    frames[i].next = i + 1 < nframes ? i + 1 : NO_FRAME;
-  kmem.freelist = first_frame < nframes ? first_frame : NO_FRAME;
-  kmem.nfree = nframes - first_frame;
-}
-
 static void *frame_address(uint32 number) {
   return kva(KERNBASE + ((uint64)number << PGSHIFT));
 }
@@ -56,13 +34,9 @@ static void *frame_address(uint32 number) {
 static void poison(void *p) {
   for (uint64 *word = p; word < (uint64 *)p + PGSIZE / 8; word++)
     *word = POISON;
-  poisoned[(pa_of(p) - KERNBASE) >> PGSHIFT] = 1;
 }
 
-// Frames never freed hold whatever was there at power-on: the device tree, or the last run's memory after a reset.
 static void check_poison(const void *p) {
-  if (!poisoned[(pa_of(p) - KERNBASE) >> PGSHIFT])
-    return;
   for (const uint64 *word = p; word < (const uint64 *)p + PGSIZE / 8; word++)
     if (*word != POISON)
       panic("frame 0x%lx was written after it was freed: 0x%lx at 0x%lx", pa_of(p), *word, pa_of(word));
@@ -76,7 +50,25 @@ static void check_poison(const void *p) {
 }
 #endif
 
+// All of RAM above the kernel image and the boot allocations becomes free.
+void kinit(void) {
+  initlock(&kmem.lock, RANK_FRAMES);
+  nframes = (machine.memory_end - KERNBASE) >> PGSHIFT;
+  struct frame *table = boot_alloc(nframes * sizeof(struct frame));
+  frames = table;
+  first_frame = (pa_of(boot_top) - KERNBASE) >> PGSHIFT;
+  for (uint32 i = 0; i < first_frame; i++)
+    frames[i].count = 1;
+  for (uint32 i = first_frame; i < nframes; i++) {
+    poison(frame_address(i));
+    frames[i].next = i + 1 < nframes ? i + 1 : NO_FRAME;
+  }
+  kmem.freelist = first_frame < nframes ? first_frame : NO_FRAME;
+  kmem.nfree = nframes - first_frame;
+}
+
 void *kalloc(void) {
+  note_frame_change();
   acquire(&kmem.lock);
   uint32 number = kmem.freelist;
   if (number == NO_FRAME) {
@@ -113,6 +105,7 @@ int kalloc_reserve(void *list[], int n) {
 }
 
 void frame_free(uint64 pa) {
+  note_frame_change();
   poison(kva(pa));
   acquire(&kmem.lock);
   frame_of(pa)->next = kmem.freelist;

@@ -6,6 +6,7 @@
 // satp, so that exit may free the table.
 #include "kernel/boot/boot.h"
 #include "kernel/lib/lib.h"
+#include "kernel/mm/audit.h"
 #include "kernel/mm/vm.h"
 #include "kernel/proc/fp.h"
 #include "kernel/proc/lock.h"
@@ -162,6 +163,8 @@ static void run(struct cpu *c, struct proc *p) {
 
 // Sleeps until an interrupt, unless something became runnable after the caller looked.
 static void idle(int hart) {
+  if (hart == 0)
+    audit();
   __atomic_fetch_or(&idle_harts, 1UL << hart, __ATOMIC_SEQ_CST);
   timer_idle();
   int busy = 0;
