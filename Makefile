@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all qemu qemu-gdb gdb print-gdbport test lint format setup clean help FORCE
+.PHONY: all qemu qemu-gdb gdb print-gdbport test lint format docs setup clean help FORCE
 all:
 
 ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
@@ -187,6 +187,9 @@ lint: build/setup/test.mk all
 format: build/setup/test.mk
 	tools/lint/check --fix
 
+docs:
+	tools/docs/tables
+
 clean:
 	rm -rf build kernel/kernel fs.img
 
@@ -199,6 +202,7 @@ help:
 #: make gdb        gdb with this project's commands, connected to qemu-gdb's guest
 #: make test       build and run every test; TESTS=tests/test_boot.py runs one file
 #: make lint       check format, types and style; make format mends the format
+#: make docs       write the tables in docs/ anew from the source
 #: make setup      install every Debian package the project uses (packages.txt)
 #: make clean      remove everything the build made
 #: make print-gdbport
