@@ -1,4 +1,4 @@
-"""Pure parts of kernel and crypto server on the host: memory functions, formatting, the XOR and its checks."""
+"""Pure parts of kernel and server on the host: memory functions, formatting, the XOR."""
 
 import ctypes
 import random

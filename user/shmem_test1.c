@@ -5,8 +5,10 @@
 
 #define SIZE 64 // bytes shared
 
+static char message[SIZE]; // the parent's
+
 // In the child: wait until the parent has written (the pipe tells), then read through the mapping, not fork's copy.
-static int child(int parent, char *message, int ready) {
+static int child(int parent, int ready) {
   char go;
   if (read(ready, &go, 1) != 1) {
     fprintf(2, "shmem_test1: the parent gave up\n");
@@ -23,15 +25,14 @@ static int child(int parent, char *message, int ready) {
 
 int main(void) {
   int parent = getpid(), ready[2], status = 1;
-  char *message = malloc(SIZE);
-  if (message == 0 || pipe(ready) < 0) {
-    fprintf(2, "shmem_test1: out of memory or files\n");
+  if (pipe(ready) < 0) {
+    fprintf(2, "shmem_test1: out of files\n");
     return 1;
   }
   strcpy(message, "not written yet");
   int pid = fork();
   if (pid == 0)
-    return child(parent, message, ready[0]);
+    return child(parent, ready[0]);
   if (pid < 0) {
     fprintf(2, "shmem_test1: cannot fork\n");
     return 1;

@@ -7,6 +7,8 @@
 #define SIZE 64                // bytes shared
 #define ALLOCATION (64 * 1024) // more than malloc has in hand
 
+static char message[SIZE]; // the parent's
+
 static uint64 show_size(const char *when) {
   uint64 size = (uint64)sbrk(0);
   printf("child: size %lu %s\n", size, when);
@@ -18,7 +20,7 @@ static int fail(const char *what) {
   return 1;
 }
 
-static int child(int parent, char *message) {
+static int child(int parent) {
   uint64 before = show_size("before mapping");
   char *shared = (char *)map_shared_pages(parent, getpid(), (uint64)message, SIZE);
   if (shared == (char *)-1)
@@ -41,13 +43,10 @@ static int child(int parent, char *message) {
 
 int main(void) {
   int parent = getpid(), status = 1;
-  char *message = malloc(SIZE);
-  if (message == 0)
-    return fail("out of memory");
   strcpy(message, "not written yet");
   int pid = fork();
   if (pid == 0)
-    return child(parent, message);
+    return child(parent);
   if (pid < 0)
     return fail("cannot fork");
   wait(&status);

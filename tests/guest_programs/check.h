@@ -41,13 +41,12 @@ static inline uint64 free_frames(void) {
   return meminfo(&m) < 0 ? 0 : m.free;
 }
 
-// Returns once the process sleeps, or has gone.
+// Returns once the process sleeps, or has gone. Polls: what keeps it from sleeping ends by itself.
 static inline void until_asleep(int pid) {
   for (;;) {
     int state = info_of(pid).state;
     if (state == SLEEPING || state == ZOMBIE || state == UNUSED)
       return;
-    sleep(1);
   }
 }
 

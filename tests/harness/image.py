@@ -1,4 +1,4 @@
-"""Disk images for tests that need programs fs.img does not have, or another program under a known name.
+"""Disk images with programs fs.img does not have, or another program under a known name.
 
 Relies on mkfs and on the programs `make all` and `make test-programs` leave under build/.
 """
@@ -14,7 +14,9 @@ from tests.harness import tree
 
 PROGRAMS = tree.BUILD / "fs"
 TEST_PROGRAMS = tree.BUILD / "test-programs"
-BASE = "init sh crypto_srv crypto_cli cat cmp echo free kill ps rm shmem_test1 shmem_test2 shmtrace wc"
+BASE = (
+    "init sh crypto_srv crypto_cli cat cmp echo free kill ps rm shmem_test1 shmem_test2 shmtrace wc"
+)
 
 
 def make(
