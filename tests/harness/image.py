@@ -15,7 +15,8 @@ from tests.harness import tree
 PROGRAMS = tree.BUILD / "fs"
 TEST_PROGRAMS = tree.BUILD / "test-programs"
 BASE = (
-    "init sh crypto_srv crypto_cli cat cmp echo free kill ps rm shmem_test1 shmem_test2 shmtrace wc"
+    "init sh crypto_srv crypto_cli cat cmp echo free kill ps rm shmem_test1 shmem_test2 shmtrace"
+    " sleep wc"
 )
 
 
