@@ -3,8 +3,6 @@
 
 struct proc;
 
-extern struct proc *crypto_srv_proc; // its slot, the same from boot on
-
 // Makes the process and lets it run. For process 1, once the file system is ready and before it runs /init.
 void crypto_srv_init(void);
 // What the server does first, in its own context, instead of returning to a program it does not have yet. Returns when

@@ -156,6 +156,15 @@ static void take_back(struct proc *p, struct pages pages) {
   }
 }
 
+// Frees the table pages that only served addresses from sz to end. For the caller's own memory: another hart's page
+// walks might still go through them.
+static void give_back_tables(struct proc *p, uint64 end) {
+  const uint64 span = 1UL << PXSHIFT(1);
+  uint64 first = (p->sz + span - 1) & -span, last = (end + span - 1) & -span;
+  if (first < last)
+    uvmunmap(p->pagetable, first, (last - first) / PGSIZE);
+}
+
 int unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
   struct pages pages;
   if (pages_of(&pages, va, size) < 0)
@@ -166,6 +175,8 @@ int unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
     if (p != myproc()) // the caller itself forgets its translations before it returns
       withdraw(p, pages);
     take_back(p, pages);
+    if (p == myproc())
+      give_back_tables(p, pages.end);
     sfence_vma();
     trace(TRACE_UNMAP, p->pid, va, size);
   }
