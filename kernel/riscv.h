@@ -44,6 +44,11 @@ static inline void sfence_vma_page(uint64 va) {
   asm volatile("sfence.vma %0, zero" ::"r"(va) : "memory");
 }
 
+// Other harts see the stores before it no later than those after it (unprivileged specification 2.7).
+static inline void fence_stores(void) {
+  asm volatile("fence w, w" ::: "memory");
+}
+
 static inline void fence_i(void) {
   asm volatile("fence.i" ::: "memory");
 }

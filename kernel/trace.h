@@ -31,7 +31,8 @@ struct trace_ring {
   uint32 hart;
   uint64 frequency;      // of the time CSR, Hz
   uint64 records_offset; // bytes from this header to slot 0
-  uint64 padding[3];
+  uint64 mask;           // capacity - 1, for emitters
+  uint64 padding[2];
   uint64 head; // records reserved so far
   uint64 padding2[7];
 };

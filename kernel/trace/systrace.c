@@ -55,11 +55,11 @@ enum copied { COPIED, BUSY, OVERWRITTEN };
 
 // Copies record n of the ring: COPIED; BUSY if it is not there yet; OVERWRITTEN if its slot went to a later record.
 static enum copied copy_record(struct trace_ring *ring, uint64 n, struct trace_record *out) {
-  const struct trace_record *slot = &((struct ring *)ring)->records[n % TRACE_CAPACITY];
+  const struct trace_record *slot = &((struct ring *)ring)->records[n & ring->mask];
   uint64 sequence = __atomic_load_n(&slot->sequence, __ATOMIC_ACQUIRE);
   memcpy(out, slot, sizeof(*out));
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  if (__atomic_load_n(&ring->head, __ATOMIC_RELAXED) > n + TRACE_CAPACITY)
+  if (__atomic_load_n(&ring->head, __ATOMIC_RELAXED) > n + ring->capacity)
     return OVERWRITTEN;
   return sequence == n + 1 ? COPIED : BUSY;
 }
@@ -78,11 +78,11 @@ uint64 sys_trace_read(void) {
       user_span(&records, argument(2), (uint64)n * sizeof(record)) < 0 || span_check(cursor_span, ACCESS_WRITE) < 0 ||
       span_read(&cursor, cursor_span, 0, sizeof(cursor)) < 0)
     return -1;
-  if (n > TRACE_CAPACITY)
-    n = TRACE_CAPACITY;
+  if (n > (int)ring->capacity)
+    n = ring->capacity;
 
   int got = 0;
-  uint64 keep = TRACE_CAPACITY; // how far behind head records are still worth trying
+  uint64 keep = ring->capacity; // how far behind head records are still worth trying
   while (got < n) {
     uint64 head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
     if (cursor.position >= head)

@@ -8,9 +8,11 @@
 __attribute__((used)) const struct trace_event_info trace_event_table[] = TRACE_EVENT_TABLE;
 __attribute__((used)) const struct trace_value_info trace_value_table[] = TRACE_VALUE_TABLE;
 
+#define SMALLEST_RING 64       // many times what interrupts can emit in the middle of one emission
+#define LARGEST_RING (1 << 18) // 16 MiB for each hart
+
 _Static_assert(sizeof(struct trace_record) == 64, "a record is one cache line");
 _Static_assert(sizeof(struct trace_ring) == 128, "the header is two cache lines");
-_Static_assert((TRACE_CAPACITY & (TRACE_CAPACITY - 1)) == 0, "slots are found by masking");
 _Static_assert(TRACE_EVENT_COUNT < 63, "one mask bit each, and no mask looks like -1");
 
 uint64 trace_mask;
@@ -32,14 +34,18 @@ static uint64 events_named(const char *s, int n) {
   return found;
 }
 
-static uint64 events_in(const char *bootargs) {
-  static const char key[] = "trace=";
-  uint64 found = 0;
+// What follows `key` in the boot arguments; an empty string if it is not there.
+static const char *value_of(const char *key, const char *bootargs) {
   const char *s = bootargs ? bootargs : "";
-  while (*s && strncmp(s, key, sizeof(key) - 1) != 0)
+  int n = strlen(key);
+  while (*s && strncmp(s, key, n) != 0)
     s++;
-  if (*s)
-    s += sizeof(key) - 1;
+  return *s ? s + n : s;
+}
+
+static uint64 events_in(const char *bootargs) {
+  uint64 found = 0;
+  const char *s = value_of("trace=", bootargs);
   while (*s && *s != ' ') {
     int n = 0;
     while (s[n] && s[n] != ',' && s[n] != ' ')
@@ -48,6 +54,17 @@ static uint64 events_in(const char *bootargs) {
     s += n + (s[n] == ',');
   }
   return found;
+}
+
+// Records of a ring: the largest power of two up to what is asked for, within reason.
+static uint32 capacity_in(const char *bootargs) {
+  uint64 wanted = 0;
+  uint32 capacity = SMALLEST_RING;
+  for (const char *s = value_of("trace_records=", bootargs); *s >= '0' && *s <= '9' && wanted < LARGEST_RING; s++)
+    wanted = wanted * 10 + *s - '0';
+  while (capacity * 2 <= wanted && capacity < LARGEST_RING)
+    capacity *= 2;
+  return wanted ? capacity : TRACE_CAPACITY;
 }
 
 #define X(id, constant, name, category, flags, count, arguments) | (uint64) !!((flags)&TRACE_BOOT) << id
@@ -61,12 +78,14 @@ void trace_set_mask(uint64 mask) {
 
 // Gives each hart its ring and starts recording.
 void traceinit(uint64 frequency, const char *bootargs) {
+  uint32 capacity = capacity_in(bootargs);
   for (int i = 0; i < ncpu; i++) {
-    struct trace_ring *ring = boot_alloc(sizeof(struct ring));
+    struct trace_ring *ring = boot_alloc(sizeof(struct ring) + capacity * sizeof(struct trace_record));
     *ring = (struct trace_ring){.magic = TRACE_MAGIC,
                                 .version = TRACE_VERSION,
                                 .record_size = sizeof(struct trace_record),
-                                .capacity = TRACE_CAPACITY,
+                                .capacity = capacity,
+                                .mask = capacity - 1,
                                 .hart = i,
                                 .frequency = frequency,
                                 .records_offset = sizeof(struct trace_ring)};

@@ -6,20 +6,19 @@
 #include "kernel/trace.h"
 #include "kernel/trace_events.h"
 
-#ifndef TRACE_CAPACITY
-#define TRACE_CAPACITY 4096 // records of a ring, a power of two
-#endif
+#define TRACE_CAPACITY 4096 // records of a ring unless the boot arguments say otherwise
 
 struct ring {
   struct trace_ring header;
-  struct trace_record records[TRACE_CAPACITY];
+  struct trace_record records[]; // header.capacity of them
 };
 
 extern uint64 trace_mask;                    // bit i: event i is recorded; 0 until traceinit()
 extern struct trace_ring *trace_rings[NCPU]; // the header of each hart's ring, 0 where there is no hart
 
-// Needs boot_alloc() and ncpu. frequency: of the time CSR, Hz. bootargs: the machine's, may be 0; in them,
-// trace=NAME,NAME... with names of events or categories, or all, records more from the start.
+// Needs boot_alloc() and ncpu. frequency: of the time CSR, Hz. bootargs: the machine's, may be 0. In them,
+// trace=NAME,NAME... with names of events or categories, or all, records more from the start, and
+// trace_records=N makes rings of N records (a power of two is made of it).
 void traceinit(uint64 frequency, const char *bootargs);
 void trace_set_mask(uint64 mask); // says so in the ring: readers must know what was not recorded
 
@@ -27,7 +26,7 @@ void trace_set_mask(uint64 mask); // says so in the ring: readers must know what
 static inline __attribute__((always_inline)) void trace_emit(enum trace_event event, int count, const uint64 *args) {
   struct ring *ring = (struct ring *)mycpu()->ring;
   uint64 n = __atomic_fetch_add(&ring->header.head, 1, __ATOMIC_ACQUIRE);
-  struct trace_record *r = &ring->records[n % TRACE_CAPACITY];
+  struct trace_record *r = &ring->records[n & ring->header.mask];
   asm("" : "+r"(r)); // one base register, or gcc works the address out anew for each field
   struct proc *p = mycpu()->proc;
   r->time = csr_read(time);
@@ -37,7 +36,7 @@ static inline __attribute__((always_inline)) void trace_emit(enum trace_event ev
 #pragma GCC unroll 5
   for (int i = 0; i < count; i++)
     r->args[i] = args[i];
-  __atomic_thread_fence(__ATOMIC_RELEASE);
+  fence_stores();
   *(volatile uint64 *)&r->sequence = n + 1;
 }
 

@@ -1,7 +1,7 @@
 // The trace ring's protocol on the host: a thread plays a hart, its timer signals play device interrupts that emit in
 // the middle of an emission, and another thread reads through the system calls meanwhile. Prints what it counted and
 // fails on the first record that is torn, out of order or miscounted.
-// usage: ring_host EVENTS INTERRUPT_MICROSECONDS READER_PAUSE_MICROSECONDS
+// usage: ring_host EVENTS INTERRUPT_MICROSECONDS READER_PAUSE_MICROSECONDS BOOTARGS
 #include "kernel/trace/trace.c"
 #include "kernel/trace/systrace.c"
 #include <pthread.h>
@@ -70,11 +70,11 @@ static void *hart(void *count) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 4)
+  if (argc != 5)
     return 2;
   int period = atoi(argv[2]), pause = atoi(argv[3]);
   this_cpu = &cpus[0];
-  traceinit(10000000, "quiet trace=sched,alloc x=y");
+  traceinit(10000000, argv[4]);
   if (trace_mask != (boot_mask | 1UL << TRACE_SLEEP | 1UL << TRACE_WAKEUP | 1UL << TRACE_SWITCH | 1UL << TRACE_ALLOC))
     fail("boot arguments gave mask", trace_mask);
   if (call(sys_trace_control, TRACE_SET_MASK, -1UL, 0, 0) != 0 || trace_mask >> 63)

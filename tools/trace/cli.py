@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tools.guest.memory import GuestError
-from tools.trace import filters, record, show
+from tools.trace import check, export, filters, record, show, stats
 from tools.trace.console import ROOT
 from tools.trace.tracefile import TraceError
 
@@ -26,6 +26,7 @@ def _record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     p.add_argument("-o", "--output", type=Path, default=Path("trace.xt"), help="file to write (trace.xt)")
     p.add_argument("-e", "--events", default="all", help="events or categories to record (all)")
     p.add_argument("--cpus", type=int, default=3, choices=range(1, 9), metavar="N", help="harts (3)")
+    p.add_argument("--ring", type=int, default=record.RING, metavar="N", help="records of a hart's ring")
     p.add_argument("--mem", default="128M", help="memory (128M)")
     p.add_argument("--image", type=Path, default=ROOT / "fs.img", help="disk; a copy is used (fs.img)")
     p.add_argument("--console", action="store_true", help="show what the guest printed")
@@ -57,13 +58,39 @@ def _show(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     p.set_defaults(run=show.run)
 
 
+def _check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    p = commands.add_parser("check", help="judge a trace by the rules of a sound run", epilog=EPILOG)
+    p.add_argument("trace", nargs="?", type=Path, help="trace file")
+    p.add_argument("--rule", action="append", metavar="NAME", help="only this rule; may be repeated")
+    p.add_argument("--list", action="store_true", help="list the rules")
+    p.add_argument("--json", action="store_true", help="one JSON object")
+    p.set_defaults(run=check.run)
+
+
+def _stats(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    p = commands.add_parser("stats", help="numbers of a trace, or of two side by side", epilog=EPILOG)
+    p.add_argument("traces", nargs="+", metavar="TRACE", help="one trace file, or two to compare")
+    p.add_argument("--json", action="store_true", help="a JSON list")
+    p.set_defaults(run=stats.run)
+
+
+def _export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    p = commands.add_parser("export", help="write a trace in a standard format", epilog=EPILOG)
+    p.add_argument("trace", type=Path, help="trace file")
+    p.add_argument("--ctf", type=Path, metavar="DIR", help="CTF 1.8, for babeltrace2 and Trace Compass")
+    p.add_argument("--trace-dat", type=Path, metavar="FILE", help="for trace-cmd and KernelShark")
+    p.add_argument("--perfetto", type=Path, metavar="FILE", help="JSON for ui.perfetto.dev, chrome://tracing")
+    p.add_argument("--csv", type=Path, metavar="FILE", help="comma-separated values")
+    p.set_defaults(run=export.run)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
         prog="xv6-trace", description="Record, show, judge, export and draw traces of a guest.", epilog=EPILOG
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_record, _attach, _show):
+    for add in (_record, _attach, _show, _check, _stats, _export):
         add(commands)
     return top
 

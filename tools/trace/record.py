@@ -18,6 +18,7 @@ from tools.trace.follow import QUICK, SLOW, Follower, describe, pump, snapshot
 from tools.trace.table import Table
 from tools.trace.tracefile import TraceError, Writer
 
+RING = 65536  # records of each hart's ring in a recorded guest: a follower on a busy machine may be late
 PROGRESS = 0.5  # seconds between two lines of progress
 
 
@@ -58,6 +59,7 @@ def record(
     cpus: int = 3,
     mem: str = "128M",
     events: str = "all",
+    ring: int = RING,
     keep: bool = False,
 ) -> dict[str, int]:
     """Records a guest that runs `lines` at its prompt. Returns counts: events, lost, panicked (0 or 1).
@@ -73,7 +75,7 @@ def record(
     except ValueError as error:
         raise TraceError(str(error)) from None
     progress = Progress()
-    console = Console(kernel, image, cpus, mem, f"trace={events}")
+    console = Console(kernel, image, cpus, mem, f"trace={events} trace_records={ring}")
     writer = Writer(output, table)
     with closing(writer), closing(console):
         follower = Follower(Kernel(Elf(str(kernel)), FileMemory(console.info["ram"])), live=True)
@@ -171,6 +173,7 @@ def run_record(options: argparse.Namespace) -> int:
         cpus=options.cpus,
         mem=options.mem,
         events=options.events,
+        ring=options.ring,
         keep=options.console,
     )
     return report_counts(options.output, counts)

@@ -31,3 +31,4 @@ static inline uint64 host_time(void) {
   return t.tv_sec * 10000000UL + t.tv_nsec / 100;
 }
 #define csr_read(csr) host_time()
+#define fence_stores() __atomic_thread_fence(__ATOMIC_RELEASE)
