@@ -27,6 +27,7 @@ uint64 sys_fsync(void);
 int shim_threads;
 static int lenient; // may the kernel fail where the model would not?
 static int no_model;
+static int traced; // is a trace of the disk written?
 
 // What the model knows of a descriptor.
 static __thread struct open_file {
@@ -109,6 +110,8 @@ static void do_close(void) {
 }
 
 static uint random_size(void) {
+  if (traced) // what one transaction holds: a larger write may be cut in two by a power cut
+    return random_below(4) ? random_below(3000) : random_below(24 * BSIZE);
   return random_below(4) ? random_below(3000) : random_below(12) ? random_below(40) * 512 : random_below(300000);
 }
 
@@ -235,7 +238,7 @@ static void compare_trees(void) {
     die("the working directory changed");
 }
 
-static void run_random(uint ops, int traced) {
+static void run_random(uint ops) {
   model_init();
   if (traced)
     shim_mark(0, 1, model_hash());
@@ -369,11 +372,12 @@ int main(int argc, char **argv) {
   fileinit();
   fsinit(ROOTDEV);
   shim_process(1);
-  if (argc > 5)
+  traced = argc > 5;
+  if (traced)
     shim_trace(argv[5]);
   if (strcmp(mode, "random") == 0 || strcmp(mode, "tight") == 0) {
     lenient = mode[0] == 't';
-    run_random(ops, argc > 5);
+    run_random(ops);
   } else if (strcmp(mode, "threads") == 0) {
     run_threads(seed, ops);
   } else if (strcmp(mode, "badblock") == 0) {
