@@ -40,6 +40,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) cannot_check(const c
   va_start(args, format);
   fprintf(stderr, "fsck: %s: ", image_name);
   vfprintf(stderr, format, args);
+  va_end(args);
   fputc('\n', stderr);
   exit(2);
 }

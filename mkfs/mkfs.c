@@ -70,8 +70,10 @@ static void append(struct dinode *inode, const void *data, uint n, const char *n
   uint index = inode->size / BSIZE;
   if (index >= MAXFILE)
     fail(name, "larger than the largest file the format allows");
-  uint *address = &inode->addrs[index];
-  if (index >= NDIRECT) {
+  uint *address;
+  if (index < NDIRECT) {
+    address = &inode->addrs[index];
+  } else {
     if (!inode->addrs[NDIRECT])
       inode->addrs[NDIRECT] = new_block(name);
     address = (uint *)image[inode->addrs[NDIRECT]] + (index - NDIRECT);

@@ -171,7 +171,7 @@ static void heap_sort(uint32 *v, int n) {
 }
 
 static void print_us(uint32 ticks) {
-  printf(" %7d.%d", ticks / TICKS_PER_US, ticks % TICKS_PER_US);
+  printf(" %7u.%u", ticks / TICKS_PER_US, ticks % TICKS_PER_US);
 }
 
 // One bar for each power of two of microseconds; times are sorted.

@@ -259,7 +259,7 @@ static long call_number(long number) {
 }
 
 static void unknown_call(void) {
-  static const long numbers[] = {0, -1, 23, 29, 31, 63, 64, 1000, 0x7fffffff, 1L << 32, 1L << 63};
+  static const long numbers[] = {0, -1, 23, 29, 31, 63, 64, 1000, 0x7fffffff, 1L << 32, (long)(1UL << 63)};
   for (uint i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
     if (call_number(numbers[i]) != -1)
       FAIL("call 0x%lx did something", numbers[i]);
