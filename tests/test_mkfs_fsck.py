@@ -365,7 +365,14 @@ def test_committed_log_is_replayed(image: Path) -> None:
 
 def test_fsck_usage(tmp_path: Path, image: Path) -> None:
     """What can't be checked at all: one line, status 2; a file that is no image is a finding."""
-    for arguments in ([], [image, image], ["-v"], [tmp_path / "missing"], [tmp_path]):
+    several: list[list[str | Path]] = [
+        [],
+        [image, image],
+        ["-v"],
+        [tmp_path / "missing"],
+        [tmp_path],
+    ]
+    for arguments in several:
         done = subprocess.run([tree.FSCK, *arguments], capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stdout == ""
     for junk in (b"", b"x" * 100, b"x" * 5000):

@@ -1,3 +1,4 @@
+// The model of model.h: every operation done the plain way, on nodes in memory.
 #include "tests/fs_host/model.h"
 #include "kernel/fcntl.h"
 #include "tests/fs_host/shim.h"

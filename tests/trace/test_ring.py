@@ -27,7 +27,7 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_records_are_whole_and_counted(ring: Path, records: int, period: int, pause: int) -> None:
     """Each record is read once, whole and in order, or counted as lost."""
     bootargs = f"quiet trace=sched,alloc trace_records={records} x=y"
-    command = [ring, "300000", str(period), str(pause), bootargs]
+    command = [str(ring), "300000", str(period), str(pause), bootargs]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout
     words = done.stdout.replace(",", "").split()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from tools.trace import ctf, perfetto, tracedat
+from tools.trace import ctf, perfetto
 from tools.trace import trace as normaliser
+from tools.trace import tracedat
 from tools.trace.text import Formatter
 from tools.trace.trace import Trace
 from tools.trace.tracefile import TraceError
@@ -25,12 +28,13 @@ def run(options: argparse.Namespace) -> int:
     """The subcommand."""
     trace = normaliser.load(options.trace)
     done = False
-    for path, write in (
+    formats: tuple[tuple[Any, Callable[[Trace, Any], int]], ...] = (
         (options.ctf, ctf.export),
         (options.trace_dat, tracedat.export),
         (options.perfetto, perfetto.export),
         (options.csv, _csv),
-    ):
+    )
+    for path, write in formats:
         if path is None:
             continue
         try:

@@ -117,8 +117,8 @@ class Trace:
         out = np.ones(len(pids), np.uint16)
         order = np.argsort(pids, kind="stable")
         ordered = pids[order]
-        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(pids) else []
-        ends = np.r_[starts[1:], len(pids)] if len(pids) else []
+        starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: len(pids)])
+        ends = np.r_[starts[1:], len(pids)]
         for start, end in zip(starts, ends):
             mine = order[start:end]
             pid = int(ordered[start])
