@@ -69,6 +69,15 @@ def test_memory_goes_with_the_launcher(boot: Boot, number: signal.Signals) -> No
 
 
 @pytest.mark.no_audit("the guest is ended in the middle of things")
+def test_memory_goes_when_the_terminal_does(boot: Boot) -> None:
+    """A window that is closed takes the terminal away before anybody can tidy up on it."""
+    guest = boot()
+    memory = guest.ram.resolve()
+    guest.hang_up()
+    assert not memory.exists() and not guest.folder.exists()
+
+
+@pytest.mark.no_audit("the guest is ended in the middle of things")
 def test_the_next_run_sweeps_up_after_a_killed_launcher(boot: Boot) -> None:
     """SIGKILL leaves the launcher no time; QEMU dies with it, the next run removes the files."""
     guest = boot()

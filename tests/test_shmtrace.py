@@ -23,7 +23,9 @@ def rows(text: str) -> list[tuple[float, int, int, str, str, str]]:
     """The event lines of shmtrace's output: time, hart, pid, program, event, arguments."""
     found = [LINE.match(line) for line in text.splitlines()]
     return [
-        (float(m[1]), int(m[2]), int(m[3]), m[4], m[5], m[6]) for m in found if m and m[5] != "event"
+        (float(m[1]), int(m[2]), int(m[3]), m[4], m[5], m[6])
+        for m in found
+        if m and m[5] != "event"
     ]
 
 
@@ -50,7 +52,9 @@ def test_mapping_tests_and_the_whole_history(boot: Boot) -> None:
     guest.run("shmem_test2")
     seen = rows(guest.run("shmtrace -e map,unmap"))
     assert [r[4] for r in seen] == ["map", "map", "unmap"]
-    assert re.search(r"src=(\d+):shmem_test1 dst=(\d+):shmem_test1 from=0x\w+ to=0x\w+ size=\d+", seen[0][5])
+    assert re.search(
+        r"src=(\d+):shmem_test1 dst=(\d+):shmem_test1 from=0x\w+ to=0x\w+ size=\d+", seen[0][5]
+    )
     pid = seen[1][2]
     mine = rows(guest.run(f"shmtrace -p {pid}"))
     assert mine and all(r[2] == pid or f"={pid}:" in r[5] for r in mine)

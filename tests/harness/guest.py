@@ -213,6 +213,12 @@ class Guest:
         self.signal_qemu(signal.SIGKILL)
         self._end()
 
+    def hang_up(self) -> None:
+        """Closes the terminal, as one closes a window; returns when the launcher has ended."""
+        os.close(self._child.child_fd)
+        self._child.wait()
+        self._child.closed = True
+
     def stop(self) -> None:
         """Ends the guest if it still runs; more than once does no harm."""
         if self._child.closed:
