@@ -124,6 +124,7 @@ def test_programs_and_directories(boot: Boot) -> None:
             "cd nosuch; echo $?": "sh: cannot cd nosuch\n1\n",
             "cd; cat d/nosuch; echo $?": "cat: cannot open d/nosuch\n1\n",
             "cd README": "sh: cannot cd README\n",
+            "cd d > e; echo in > g; cd ..; cat d/g e": "in\n",
             "nosuch; echo $?": "sh: exec nosuch failed: not found\n127\n",
             "d": "sh: exec d failed: not a file\n",
             "README": "sh: exec README failed: not a program, or out of memory\n",

@@ -296,9 +296,14 @@ static int spawn(void) {
   return pid;
 }
 
-// Makes descriptor `to` what fd is, and closes fd.
+static void close_any(int fd) {
+  if (fd >= 0)
+    close(fd);
+}
+
+// Makes descriptor `to` what fd is, and closes fd. Nothing if there is no fd.
 static void move(int fd, int to) {
-  if (fd == to)
+  if (fd < 0 || fd == to)
     return;
   close(to);
   dup(fd); // takes the lowest free descriptor: those below `to` are open
@@ -395,13 +400,16 @@ static int is_word(int i, const char *text) {
 
 // cd and exit act on the shell itself if they are a pipeline of their own. 1 if [lo, hi) is one of them, and done.
 static int run_here(int lo, int hi) {
-  if (!is_word(lo, "cd") && !is_word(lo, "exit"))
+  if ((!is_word(lo, "cd") && !is_word(lo, "exit")) || find(lo, hi, PIPE) < hi)
     return 0;
-  if (find(lo, hi, REDIRECTION | PIPE) < hi)
-    return 0;
-  int argc = arguments(lo, hi);
-  if (argc > 0)
-    builtin(argc);
+  int in = dup(0), out = dup(1);
+  if (redirect(lo, hi) == 0) {
+    int argc = arguments(lo, hi);
+    if (argc > 0)
+      builtin(argc);
+  }
+  move(in, 0);
+  move(out, 1);
   return 1;
 }
 
@@ -432,22 +440,21 @@ static void run_pipeline(int lo, int hi) {
     }
     pid = spawn();
     if (pid == 0) {
-      if (from >= 0)
-        move(from, 0);
+      move(from, 0);
       if (fds[1] >= 0) {
         close(fds[0]);
         move(fds[1], 1);
       }
       run_stage(lo, end);
     }
-    close(from);
-    close(fds[1]);
+    close_any(from);
+    close_any(fds[1]);
     from = fds[0];
     failed = pid < 0;
     n += !failed;
     first = first ? first : pid;
   }
-  close(from);
+  close_any(from);
   wait_for(n, first, failed ? 0 : pid);
 }
 
