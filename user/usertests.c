@@ -9,9 +9,10 @@
 #define SETTLE_TICKS 100 // how long orphans may take to go
 #define SANDBOX "/usertests.d"
 
-static const struct test *const groups[] = {
-    memory_tests, lazy_tests, cow_tests, process_tests, kill_tests, pipe_tests,     file_tests,   dir_tests, race_tests,
-    limit_tests,  exec_tests, elf_tests, pointer_tests, shm_tests,  shm_rule_tests, crypto_tests, fp_tests,  0};
+static const struct test *const groups[] = {memory_tests,   lazy_tests,   cow_tests,     process_tests, kill_tests,
+                                            pipe_tests,     file_tests,   dir_tests,     race_tests,    limit_tests,
+                                            exec_tests,     elf_tests,    pointer_tests, shm_tests,     shm_rule_tests,
+                                            shm_life_tests, crypto_tests, fp_tests,      scarce_tests,  0};
 
 uchar work[WORK_BYTES];
 int parent;

@@ -16,7 +16,7 @@ struct test {
 // The tables, in the order they run; each is the last thing in its file.
 extern const struct test memory_tests[], lazy_tests[], cow_tests[], process_tests[], kill_tests[], pipe_tests[],
     file_tests[], dir_tests[], race_tests[], limit_tests[], exec_tests[], elf_tests[], pointer_tests[], shm_tests[],
-    shm_rule_tests[], crypto_tests[], fp_tests[];
+    shm_rule_tests[], crypto_tests[], fp_tests[], scarce_tests[], shm_life_tests[];
 
 #define PAGE 4096UL
 #define WORK_BYTES (64 * 1024)

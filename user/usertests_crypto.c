@@ -169,6 +169,28 @@ static void crypto_crowd(void) {
   finish_all(2 * NSHMEM_REQS);
 }
 
+// One client that asks five hundred times before it looks for the first answer.
+static void crypto_ahead(void) {
+  enum { REQUESTS = 500, SPACE = 64 };
+  uchar *area = (uchar *)memory_end();
+  CHECK(sbrk(REQUESTS * SPACE) != SBRK_ERROR);
+  for (int i = 0; i < REQUESTS; i++) {
+    struct crypto_op *op = (struct crypto_op *)(area + i * SPACE);
+    op->type = CRYPTO_OP_TYPE_ENCRYPT;
+    op->state = CRYPTO_OP_STATE_INIT;
+    op->key_size = 1;
+    op->data_size = 2;
+    memmove(op->payload, "k\0\0", 3);
+    WANT(crypto_op(op, request_size(op)), 0);
+  }
+  for (int i = REQUESTS - 1; i >= 0; i--) {
+    struct crypto_op *op = (struct crypto_op *)(area + i * SPACE);
+    WANT(crypto_wait(op), 0);
+    WANT(state_of(op), CRYPTO_OP_STATE_DONE);
+    WANT(memcmp(op->payload, "kkk", 3), 0);
+  }
+}
+
 // Clients that die while their request waits, is worked on or is done disturb nobody.
 static void ask_and_die(uint64 how) {
   struct crypto_op *op = new_request(60000);
@@ -251,15 +273,10 @@ static void crypto_shrunk(void) {
 }
 
 const struct test crypto_tests[] = {
-    {"crypto_round_trip", crypto_round_trip, 0},
-    {"crypto_unaligned", crypto_unaligned, 0},
-    {"crypto_bad_range", crypto_bad_range, 0},
-    {"crypto_errors", crypto_errors, 0},
-    {"crypto_short", crypto_short, 0},
-    {"crypto_crowd", crypto_crowd, 0},
-    {"crypto_killed", crypto_killed, 0},
-    {"crypto_rewritten", crypto_rewritten, 0},
-    {"crypto_not_ours", crypto_not_ours, 0},
-    {"crypto_shrunk", crypto_shrunk, 0},
-    {0, 0, 0},
+    {"crypto_round_trip", crypto_round_trip, 0}, {"crypto_unaligned", crypto_unaligned, 0},
+    {"crypto_bad_range", crypto_bad_range, 0},   {"crypto_errors", crypto_errors, 0},
+    {"crypto_short", crypto_short, 0},           {"crypto_crowd", crypto_crowd, 0},
+    {"crypto_ahead", crypto_ahead, 0},           {"crypto_killed", crypto_killed, 0},
+    {"crypto_rewritten", crypto_rewritten, 0},   {"crypto_not_ours", crypto_not_ours, 0},
+    {"crypto_shrunk", crypto_shrunk, 0},         {0, 0, 0},
 };

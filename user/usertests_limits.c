@@ -4,6 +4,8 @@
 #include "kernel/fs.h"
 #include "kernel/stat.h"
 
+static int start_line[2];
+
 static void numbered(char *name, int i) {
   name[0] = 'i';
   for (int digit = 4; digit > 0; digit--, i /= 10)
@@ -168,27 +170,49 @@ static void files_open(void) {
   }
 }
 
-// As many readers of different blocks at once as processes fit, more than a small kernel has buffers.
-static void read_many_blocks(uint64 which) {
-  for (int round = 0; round < 3; round++) {
-    int fd = open(which % 2 ? "big1" : "big0", O_RDONLY);
-    CHECK(fd >= 0);
-    for (uint64 i = 0; i < which; i++)
-      WANT(read(fd, work, BSIZE), BSIZE);
-    for (int i = 0; i < 10 && read(fd, work, BSIZE) > 0; i++)
-      ;
-    close(fd);
+#define READERS 45 // more than a small kernel has buffers
+#define READER_BLOCKS 6
+
+static void reader_name(char *name, int who) {
+  name[0] = 'r';
+  name[1] = 'a' + who / 10;
+  name[2] = '0' + who % 10;
+  name[3] = 0;
+}
+
+// As many readers of different files at once as processes fit, each with a block in use.
+static void read_own(uint64 who) {
+  char name[4], byte;
+  reader_name(name, who);
+  int fd = open(name, O_RDONLY);
+  CHECK(fd >= 0);
+  close(start_line[1]);
+  WANT(read(start_line[0], &byte, 1), 0); // all start together
+  for (int i = 0; i < READER_BLOCKS; i++) {
+    WANT(read(fd, work, BSIZE), BSIZE);
+    WANT(work[0], who);
   }
 }
 
 static void readers_many(void) {
-  put_file("big0", 60 * BSIZE, 1);
-  put_file("big1", 60 * BSIZE, 2);
-  for (int i = 0; i < 45; i++)
-    start(read_many_blocks, i);
-  finish_all(45);
-  unlink("big0");
-  unlink("big1");
+  char name[4];
+  for (int who = 0; who < READERS; who++) {
+    reader_name(name, who);
+    int fd = open(name, O_CREATE | O_RDWR);
+    memset(work, who, READER_BLOCKS * BSIZE);
+    WANT(write(fd, work, READER_BLOCKS * BSIZE), READER_BLOCKS * BSIZE);
+    close(fd);
+  }
+  WANT(pipe(start_line), 0);
+  for (int who = 0; who < READERS; who++)
+    start(read_own, who);
+  close(start_line[0]);
+  close(start_line[1]);
+  finish_all(READERS);
+  for (int who = 0; who < READERS; who++) {
+    reader_name(name, who);
+    WANT(unlink(name), 0);
+  }
 }
 
 // Many small transactions at once, more than the log takes together.
