@@ -12,7 +12,7 @@ from typing import Any, Iterable
 import numpy as np
 
 from tools.trace import tracefile
-from tools.trace.table import BOOT, Table
+from tools.trace.table import BOOT, RECORD, Table
 from tools.trace.tracefile import FREQUENCY, PROCESS, Contents, Symbols
 
 UNKNOWN = "?"
@@ -192,49 +192,48 @@ class Trace:
         return owners
 
 
-def _losses(records: np.ndarray) -> tuple[list[Loss], dict[int, int]]:
-    """Gaps in each hart's sequence numbers; and how many records came before each hart's first."""
-    losses: list[Loss] = []
-    before: dict[int, int] = {}
-    for hart in np.unique(records["hart"]).tolist():
-        mine = records[(records["hart"] == hart) & (records["sequence"] > 0)]
-        if not len(mine):
-            continue
-        sequence = mine["sequence"]
-        if np.any(sequence[1:] < sequence[:-1]):
-            mine = mine[np.argsort(sequence, kind="stable")]
-            sequence = mine["sequence"]
-        if sequence[0] > 1:
-            before[hart] = int(sequence[0]) - 1
-        for i in np.flatnonzero(sequence[1:] - sequence[:-1] > 1).tolist():
-            gap = int(sequence[i + 1] - sequence[i]) - 1
-            losses.append(Loss(hart, gap, int(mine["time"][i]), int(mine["time"][i + 1])))
-    losses.sort(key=lambda loss: loss.before)
-    return losses, before
-
-
-def _without_copies(records: np.ndarray) -> np.ndarray:
-    """Drops records read twice: same hart and sequence number. They are rare, so look before sorting."""
-    keep = np.ones(len(records), bool)
-    for hart in np.unique(records["hart"]).tolist():
-        mine = np.flatnonzero((records["hart"] == hart) & (records["sequence"] > 0))
-        sequence = records["sequence"][mine]
-        if np.all(sequence[1:] > sequence[:-1]):
-            continue
-        _, first = np.unique(sequence, return_index=True)
-        copies = np.ones(len(mine), bool)
-        copies[first] = False
-        keep[mine[copies]] = False
-    return records if keep.all() else records[keep]
+def _hart_losses(hart: int, sequence: np.ndarray, time: np.ndarray) -> list[Loss]:
+    """The gaps in one hart's ascending sequence numbers."""
+    gaps = np.flatnonzero(sequence[1:] - sequence[:-1] > 1)
+    return [
+        Loss(hart, int(sequence[i + 1] - sequence[i]) - 1, int(time[i]), int(time[i + 1]))
+        for i in gaps.tolist()
+    ]
 
 
 def normalise(contents: Contents) -> Trace:
-    """Orders the records and finds out what is missing."""
-    records = _without_copies(contents.records)
-    time = records["time"]
+    """Orders the records, drops those read twice, and finds out what is missing.
+
+    Works on three columns copied out in one go: a record is a cache line, so each look at a column of the records
+    themselves would walk through all of their memory.
+    """
+    records = contents.records
+    words = records.view("<u8").reshape(-1, RECORD.itemsize // 8)
+    time, sequence, third = np.ascontiguousarray(words[:, :3].T)
+    harts = (third >> np.uint64(16)).astype(np.uint16)
+    losses: list[Loss] = []
+    before: dict[int, int] = {}
+    copies: list[np.ndarray] = []
+    for hart in np.flatnonzero(np.bincount(harts)).tolist():
+        mine = np.flatnonzero((harts == hart) & (sequence > 0))
+        numbers = sequence[mine]
+        if np.any(numbers[1:] <= numbers[:-1]):
+            numbers, first = np.unique(numbers, return_index=True)
+            again = np.ones(len(mine), bool)
+            again[first] = False
+            copies.append(mine[again])
+            mine = mine[first]
+        if len(mine):
+            before[hart] = int(numbers[0]) - 1
+            losses += _hart_losses(hart, numbers, time[mine])
+    if copies and sum(map(len, copies)):
+        keep = np.ones(len(records), bool)
+        keep[np.concatenate(copies)] = False
+        records, time = records[keep], time[keep]
     if np.any(time[1:] < time[:-1]):
-        records = records[np.argsort(time, kind="stable")]
-    losses, before = _losses(records)
+        whole = records.view(f"V{RECORD.itemsize}")  # moved as 64 bytes: by fields takes many times longer
+        records = whole.take(np.argsort(time, kind="stable")).view(RECORD)
+    losses.sort(key=lambda loss: loss.before)
     return Trace(
         contents.table,
         records,
@@ -244,7 +243,7 @@ def normalise(contents: Contents) -> Trace:
         contents.about,
         list(contents.problems),
         losses,
-        before,
+        {hart: n for hart, n in before.items() if n},
     )
 
 

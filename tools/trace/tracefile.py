@@ -8,6 +8,8 @@ loses no more than its last chunk's tail.
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -88,7 +90,7 @@ class Contents:
     problems: list[str]
 
 
-def _next_tag(data: bytes, start: int) -> int:
+def _next_tag(data: memoryview, start: int) -> int:
     """Where the next chunk that looks sound begins, at a multiple of 8; the end if none does."""
     at = start
     while at + CHUNK.size <= len(data):
@@ -99,9 +101,9 @@ def _next_tag(data: bytes, start: int) -> int:
     return len(data)
 
 
-def _chunks(data: bytes, problems: list[str]) -> dict[bytes, list[bytes]]:
+def _chunks(data: memoryview, problems: list[str]) -> dict[bytes, list[memoryview]]:
     """The chunks by tag; damage is described in `problems` and stepped over."""
-    found: dict[bytes, list[bytes]] = {}
+    found: dict[bytes, list[memoryview]] = {}
     at = 8
     while at < len(data):
         tag, length = CHUNK.unpack_from(data, at) if at + CHUNK.size <= len(data) else (b"", 0)
@@ -124,15 +126,24 @@ def _chunks(data: bytes, problems: list[str]) -> dict[bytes, list[bytes]]:
     return found
 
 
-def _array(parts: list[bytes], dtype: np.dtype[Any]) -> np.ndarray:
-    whole = [p[: len(p) // dtype.itemsize * dtype.itemsize] for p in parts]
-    return np.frombuffer(b"".join(whole), dtype)
+def _array(parts: list[memoryview], dtype: np.dtype[Any]) -> np.ndarray:
+    whole = [np.frombuffer(p[: len(p) // dtype.itemsize * dtype.itemsize], dtype) for p in parts]
+    return np.concatenate(whole) if whole else np.zeros(0, dtype)
+
+
+def _bytes_of(path: str | Path) -> memoryview:
+    """The file, mapped into memory."""
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size < 8:
+            return memoryview(b"")
+        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)  # one fault instead of one a page
+        return memoryview(mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ))
 
 
 def read(path: str | Path) -> Contents:
     """Reads a trace file, and what can be saved of a damaged one. Raises TraceError if that is nothing."""
     try:
-        data = Path(path).read_bytes()
+        data = _bytes_of(path)
     except OSError as error:
         raise TraceError(f"{path}: {error.strerror}") from None
     if len(data) < 8 or struct.unpack_from("<Q", data)[0] != MAGIC:
@@ -140,15 +151,16 @@ def read(path: str | Path) -> Contents:
     problems: list[str] = []
     chunks = _chunks(data, problems)
     try:
-        table = Table(chunks[b"events"][0], chunks.get(b"values", [b""])[0])
+        values = chunks.get(b"values", [memoryview(b"")])[0]
+        table = Table(bytes(chunks[b"events"][0]), bytes(values))
     except (KeyError, ValueError):
         raise TraceError(f"{path}: its table of events is damaged; nothing can be decoded") from None
     symbols, about = Symbols(), {}
     try:
         if b"symbols" in chunks:
-            symbols = Symbols.decode(chunks[b"symbols"][0])
+            symbols = Symbols.decode(bytes(chunks[b"symbols"][0]))
         for part in chunks.get(b"about", []):
-            about.update(json.loads(part.rstrip(b"\0 ")))
+            about.update(json.loads(bytes(part).rstrip(b"\0 ")))
     except (ValueError, zlib.error, IndexError):
         problems.append("the kernel's symbols or the description are damaged: addresses stay numbers")
     return Contents(
