@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tools.guest.memory import GuestError
-from tools.trace import check, export, filters, record, show, stats
+from tools.trace import check, export, filters, record, report, show, stats
 from tools.trace.console import ROOT
 from tools.trace.tracefile import TraceError
 
@@ -84,13 +84,21 @@ def _export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     p.set_defaults(run=export.run)
 
 
+def _report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    p = commands.add_parser("report", help="draw a trace as one HTML page", epilog=EPILOG)
+    p.add_argument("trace", type=Path, help="trace file")
+    p.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="page to write (beside the trace)")
+    p.add_argument("--title", help="heading of the page (the commands that ran)")
+    p.set_defaults(run=report.run)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
         prog="xv6-trace", description="Record, show, judge, export and draw traces of a guest.", epilog=EPILOG
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_record, _attach, _show, _check, _stats, _export):
+    for add in (_record, _attach, _show, _check, _stats, _export, _report):
         add(commands)
     return top
 

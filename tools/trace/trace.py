@@ -105,7 +105,7 @@ class Trace:
         """For each record the index in `names` of the program its process ran."""
         self._names: list[str] = [IDLE, UNKNOWN]
         self._index = {IDLE: 0, UNKNOWN: 1}
-        self._history = self._name_history()
+        self.name_history = self._name_history()
         return self._programs_of(self.records["pid"], np.arange(len(self.records)))
 
     def programs_of(self, pids: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ class Trace:
         for start, end in zip(starts, ends):
             mine = order[start:end]
             pid = int(ordered[start])
-            changes = self._history.get(pid, [(-1, 1)]) if pid else [(-1, 0)]
+            changes = self.name_history.get(pid, [(-1, 1)]) if pid else [(-1, 0)]
             if len(changes) == 1:
                 out[mine] = changes[0][1]
                 continue
