@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all qemu qemu-gdb gdb print-gdbport test lint format docs setup clean help FORCE
+.PHONY: all qemu qemu-gdb gdb debug print-gdbport test lint format docs setup clean help FORCE
 all:
 
 ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
@@ -167,16 +167,23 @@ EXTRA = $(if $(QEMUEXTRA),-- $(QEMUEXTRA))
 qemu: all
 	@$(RUN) $(EXTRA)
 
-qemu-gdb: all
+qemu-gdb: all .gdbinit
 	@echo "QEMU waits for gdb on port $(GDBPORT): run 'make gdb' in another window."
 	@$(RUN) --gdb $(GDBPORT) $(EXTRA)
 
 print-gdbport:
 	@echo $(GDBPORT)
 
-gdb: build/setup/debug.mk $(KERNEL)
-	gdb-multiarch -q -ex 'set architecture riscv:rv64' $(patsubst %,-x %,$(wildcard tools/gdb/xv6.py)) \
-	  -ex 'target remote 127.0.0.1:$(GDBPORT)' $(KERNEL)
+.gdbinit: tools/gdb/gdbinit.in FORCE
+	@sed 's|@TREE@|$(CURDIR)|; s|@KERNEL@|$(KERNEL)|; s|@PORT@|$(GDBPORT)|' $< | cmp -s - $@ || \
+	  sed 's|@TREE@|$(CURDIR)|; s|@KERNEL@|$(KERNEL)|; s|@PORT@|$(GDBPORT)|' $< > $@
+
+gdb: build/setup/debug.mk $(KERNEL) .gdbinit
+	gdb-multiarch -q -iex 'set auto-load local-gdbinit off' -x .gdbinit
+
+# Guest and gdb side by side; tmux comes with the packages of `make gdb`.
+debug: build/setup/debug.mk all
+	tmux $(if $(TMUX),new-window,new-session) '$(MAKE) qemu-gdb' \; split-window -h '$(MAKE) gdb'
 
 test: build/setup/test.mk all
 	$(PYTHON) -m pytest $(TESTFLAGS) $(TESTS)
@@ -191,7 +198,7 @@ docs:
 	tools/docs/tables
 
 clean:
-	rm -rf build kernel/kernel fs.img
+	rm -rf build kernel/kernel fs.img .gdbinit
 
 help:
 	@sed -n 's/^#: \?//p' Makefile
@@ -200,6 +207,7 @@ help:
 #: make qemu       build and boot; leave QEMU with ^A x
 #: make qemu-gdb   the same, stopped at the first instruction for gdb
 #: make gdb        gdb with this project's commands, connected to qemu-gdb's guest
+#: make debug      both, side by side in tmux
 #: make test       build and run every test; TESTS=tests/test_boot.py runs one file
 #: make lint       check format, types and style; make format mends the format
 #: make docs       write the tables in docs/ anew from the source

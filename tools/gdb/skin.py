@@ -135,7 +135,8 @@ def rings_are_there(s: GdbSession) -> bool:
 
 def colour() -> bool:
     """Only where gdb itself uses colour: on a terminal."""
-    return bool(gdb.parameter("style enabled")) and os.isatty(1)
+    dumb = os.environ.get("TERM", "dumb") == "dumb" or "NO_COLOR" in os.environ
+    return bool(gdb.parameter("style enabled")) and os.isatty(1) and not dumb
 
 
 def run(command: Command, words: list[str]) -> None:

@@ -9,8 +9,8 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-sys.dont_write_bytecode = False
 
-from tools.gdb import skin  # noqa: E402
+from tools.gdb import functions, printers, skin, user  # noqa: E402
 
-skin.install()
+for part in (skin, functions, printers, user):
+    part.install()

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from tools.guest.kernel import Kernel
+from tools.guest.layout import Type
 from tools.guest.memory import PAGE, RAM_BASE, GuestError, Memory
 
 
@@ -70,9 +71,9 @@ def _linked_through_frames(kernel: Kernel, found: FreeList, pointer: int) -> Non
 def _linked_by_number(kernel: Kernel, found: FreeList, number: int) -> None:
     table = FrameTable.of(kernel)
     if table is None or not table.next:
-        raise GuestError(
-            "kmem.freelist holds a number, but there is no frames[] with a `next` to follow"
-        )
+        if kernel.number("frames") == 0:
+            raise GuestError("the kernel has not set up its free frames yet")
+        raise GuestError("kmem.freelist holds a number, but frames[] has no `next` to follow")
     seen = bytearray(len(table.next))
     while number != 0xFFFF_FFFF:
         if number >= len(seen):
@@ -88,6 +89,22 @@ def _linked_by_number(kernel: Kernel, found: FreeList, number: int) -> None:
         number = table.next[number]
 
 
+def _frames_array(kernel: Kernel) -> Optional[tuple[int, Type, int]]:
+    """Address, element and length of `frames`, array or pointer; None if there is none with
+    counts.
+    """
+    found = kernel.elf.variable("frames")
+    if found is None:
+        return None
+    where, kind = found
+    length = kind.count or kernel.number("nframes") or 0
+    if kind.kind == "pointer":
+        where = kernel.number("frames") or 0
+    if kind.target is None or not where or not length or "count" not in kind.target.fields:
+        return None
+    return where, kind.target, length
+
+
 @dataclass
 class FrameTable:
     """The kernel's own record of each frame: `frames[]` with counts. Index: (pa - RAM_BASE) /
@@ -101,27 +118,31 @@ class FrameTable:
     @staticmethod
     def of(kernel: Kernel) -> Optional["FrameTable"]:
         """None if this kernel does not count references."""
-        found = kernel.elf.variable("frames")
+        found = _frames_array(kernel)
         if found is None:
             return None
-        where, kind = found
-        element = kind.target
-        length = kind.count or kernel.number("nframes") or 0
-        if kind.kind == "pointer":
-            where = kernel.number("frames") or 0
-        if element is None or not where or not length or "count" not in element.fields:
-            return None
+        where, element, length = found
         words = array("I", kernel.read(where, length * element.size))
         step = element.size // 4
 
-        fields = element.fields
-
         def column(name: str) -> Optional[array[int]]:
-            f = fields.get(name)
+            f = element.fields.get(name)
             return words[f.offset // 4 :: step] if f and f.type.size == 4 else None
 
         count = column("count")
         return None if count is None else FrameTable(count, column("shares"), column("next"))
+
+    @staticmethod
+    def address_of(kernel: Kernel, pa: int) -> Optional[int]:
+        """Kernel address of the record of one frame; None if this kernel keeps none."""
+        found = _frames_array(kernel)
+        if found is None:
+            return None
+        where, element, length = found
+        i = (pa - RAM_BASE) // PAGE
+        if not 0 <= i < length:
+            raise GuestError(f"{pa:#x} is not the address of a frame")
+        return where + i * element.size
 
     def count_of(self, pa: int) -> Optional[int]:
         """References to the frame at a physical address; None if it is not one of these."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tools.gdb.commands.save import save
 from tools.gdb.report import Column, Report
 from tools.gdb.session import Command, Parser, Session
 from tools.guest.memory import GuestError
@@ -35,18 +36,22 @@ class ShmTrace(Command):
         report = Report()
         table = EventTable.of(session.kernel.elf)
         events: list[Event] = []
-        lost = 0
+        lost: dict[int, int] = {}
         for ring in found:
             start = session.follow.get(ring.hart, 0) if args.follow else 0
             copy = ring.copy(start, stopped=False)
             if copy.end < ring.head() and not session.live():
                 copy = ring.copy(start, stopped=True)
             events += copy.events()
-            lost += copy.lost if args.follow or args.last == 0 else 0
+            lost[ring.hart] = copy.lost
             if args.follow:
                 session.follow[ring.hart] = copy.end
         events.sort(key=lambda e: e.time)
-        names = {p.pid: p.name for p in session.processes.used}
+        if args.save:
+            save(args.save, session.processes, events, lost)
+            report.note(f"{args.save}: {len(events)} events, {sum(lost.values())} lost earlier")
+            return report
+        names = _names(session, table, events)
         chosen = [e for e in events if _wanted(e, table, args)]
         if args.event and not _known(table, args.event):
             raise GuestError(f"{args.event}: no such event or category in this kernel")
@@ -63,7 +68,7 @@ class ShmTrace(Command):
             Column("event", "EVENT"),
             Column("text", "ARGUMENTS"),
         )
-        section.extra = {"lost": lost}
+        section.extra = {"lost": {str(hart): n for hart, n in lost.items()}}
         frequency = found[0].frequency
         for e in chosen:
             arguments = table.arguments(e, session.kernel)
@@ -75,11 +80,21 @@ class ShmTrace(Command):
             row["args"] = list(e.args)
         if left_out:
             report.note(f"{left_out} earlier events in the rings: --last 0 shows all")
-        if lost:
-            report.note(f"{lost} events were overwritten before they could be read")
+        if sum(lost.values()) and (args.follow or not left_out):
+            report.note(f"{sum(lost.values())} earlier events have been overwritten")
         if not chosen and not args.follow:
             report.note("no such event is in the rings")
         return report
+
+
+def _names(session: Session, table: EventTable, events: list[Event]) -> dict[int, str]:
+    """Programs by pid: of those that live, and from exec's events of those that have gone."""
+    names = {}
+    for e in events:
+        info = table.events.get(e.event)
+        if info and info.name == "exec":
+            names[e.pid] = table.arguments(e).get("name", "")
+    return names | {p.pid: p.name for p in session.processes.used}
 
 
 def _not_yet(session: Session) -> str:
