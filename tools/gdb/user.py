@@ -57,7 +57,8 @@ class User(gdb.Command):  # type: ignore[misc]
     Loads the symbols of a user program, by its name or a process that runs it, so
     that breakpoints, backtraces and 'list' know it. With FUNCTION also sets a
     breakpoint there that stops only in that process (for a name: in any process of
-    that program); it may be FILE:LINE too. Without arguments: lists the programs there are. 'user off'
+    that program); FILE:LINE will do too. Without arguments: lists the programs there
+    are. 'user off'
     forgets all user symbols.
     """
 
