@@ -139,8 +139,7 @@ static void files(void) {
 }
 
 #ifdef BENCH_SHARE
-static void share_once(int owner, char *area, int pages) {
-  int me = getpid();
+static void share_once(int owner, int me, char *area, int pages) {
   uint64 va = map_shared_pages(owner, me, (uint64)area, pages * PAGE);
   if (va == (uint64)-1 || va == 0 || unmap_shared_pages(me, va, pages * PAGE) < 0)
     fail("share");
@@ -151,9 +150,10 @@ static void sharing(void) {
   char *area = sbrk(256 * PAGE);
   memset(area, 1, 256 * PAGE);
   if (fork() == 0) {
-    MEASURE(12, "share1", 20, share_once(owner, area, 1));
-    MEASURE(13, "share16", 20, share_once(owner, area, 16));
-    MEASURE(14, "share256", 5, share_once(owner, area, 256));
+    int me = getpid();
+    MEASURE(12, "share1", 20, share_once(owner, me, area, 1));
+    MEASURE(13, "share16", 20, share_once(owner, me, area, 16));
+    MEASURE(14, "share256", 5, share_once(owner, me, area, 256));
     exit(0);
   }
   wait(0);

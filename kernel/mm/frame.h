@@ -57,15 +57,24 @@ int kalloc_reserve(void *list[], int n); // n frames or none: 0, or -1 with noth
 
 void frame_free(uint64 pa); // onto the free list; its last reference has gone
 
-// Adds a reference to an allocated frame, or drops one: kind is ONE_REFERENCE, or ONE_SHARE for a leaf with PTE_S.
-static inline void frame_ref(uint64 pa, uint64 kind) {
+// Counting a reference to an allocated frame, and no longer counting one: kind is ONE_REFERENCE, or ONE_SHARE for a
+// leaf with PTE_S. -> what is counted now. Loops over many pages use these; they trace and free what they have to
+// themselves.
+static inline uint64 frame_add(struct frame *f, uint64 kind) {
   note_frame_change();
-  uint64 counts = __atomic_add_fetch(&frame_of(pa)->both, kind, __ATOMIC_RELAXED);
+  return __atomic_add_fetch(&f->both, kind, __ATOMIC_RELAXED);
+}
+static inline uint64 frame_subtract(struct frame *f, uint64 kind) {
+  note_frame_change();
+  return __atomic_sub_fetch(&f->both, kind, __ATOMIC_ACQ_REL);
+}
+
+static inline void frame_ref(uint64 pa, uint64 kind) {
+  uint64 counts = frame_add(frame_of(pa), kind);
   trace(TRACE_REF, pa, (uint32)counts);
 }
 static inline void frame_unref(uint64 pa, uint64 kind) {
-  note_frame_change();
-  uint64 counts = __atomic_sub_fetch(&frame_of(pa)->both, kind, __ATOMIC_ACQ_REL);
+  uint64 counts = frame_subtract(frame_of(pa), kind);
   if ((uint32)counts == 0)
     frame_free(pa);
   else

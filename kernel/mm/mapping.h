@@ -10,6 +10,16 @@ struct proc;
 // and where a shared page was unmapped. A zero entry below sz is lazy: filled with zeroes when first touched.
 #define PTE_HOLE PTE_COW
 
+// The frame that a leaf maps. The table's address is the caller's copy of `frames`, to be kept in a register in loops.
+static inline struct frame *frame_in(struct frame *table, pte_t leaf) {
+  return &table[((uint64)leaf << 10 >> 20) - (KERNBASE >> PGSHIFT)];
+}
+
+// Is any event about single pages recorded? Loops ask once.
+static inline int tracing_pages(void) {
+  return (trace_mask & (1UL << TRACE_REF | 1UL << TRACE_UNREF | 1UL << TRACE_PTE_SET | 1UL << TRACE_PTE_CLEAR)) != 0;
+}
+
 // Sets the entry of va, which was not valid, to value; the reference to the frame is the caller's to have taken.
 static inline void leaf_set(pagetable_t root, uint64 va, pte_t *entry, pte_t value) {
   trace(TRACE_PTE_SET, pa_of(root), va, PTE2PA(value), PTE_FLAGS(value));
@@ -39,6 +49,10 @@ pte_t *next_table(pagetable_t pagetable, uint64 *va, uint64 end);
 static inline int is_exported(pte_t entry) {
   return !(entry & PTE_S) && __atomic_load_n(&frame_of(PTE2PA(entry))->shares, __ATOMIC_RELAXED) > 0;
 }
+
+// Frees the level-0 table pages that serve only addresses from start on, in [start, end): all their entries are zero.
+// For the caller's own memory, since another hart's page walks might still go through them.
+void free_empty_tables(pagetable_t pagetable, uint64 start, uint64 end);
 
 // Makes the page at va present, and its own if it is to be written, as an access by the program would.
 // memory_lock held. The entry, or 0 if the program may not access it so, or memory ran out.

@@ -65,12 +65,19 @@ static int make_tables(struct proc *dst, uint64 to, uint64 length) {
 
 // Every page is there, and every table page: nothing here fails.
 static void share_pages(struct proc *src, struct proc *dst, struct pages from, uint64 to) {
+  struct frame *const table = frames;
+  const int traced = tracing_pages();
   for (uint64 va = from.start, n; va < from.end; va += n * PGSIZE, to += n * PGSIZE) {
     n = in_one_table(to, in_one_table(va, (from.end - va) / PGSIZE));
-    pte_t *source = walk(src->pagetable, va, 0), *target = walk(dst->pagetable, to, 0);
+    const pte_t *source = walk(src->pagetable, va, 0);
+    pte_t *target = walk(dst->pagetable, to, 0);
     for (uint64 i = 0; i < n; i++) {
-      frame_ref(PTE2PA(source[i]), ONE_SHARE);
-      leaf_set(dst->pagetable, to + i * PGSIZE, &target[i], source[i] | PTE_S);
+      uint64 counts = frame_add(frame_in(table, source[i]), ONE_SHARE);
+      target[i] = source[i] | PTE_S;
+      if (traced) {
+        trace(TRACE_REF, PTE2PA(target[i]), (uint32)counts);
+        trace(TRACE_PTE_SET, pa_of(dst->pagetable), to + i * PGSIZE, PTE2PA(target[i]), PTE_FLAGS(target[i]));
+      }
     }
   }
 }
@@ -137,32 +144,38 @@ static seldom void withdraw(struct proc *p, struct pages pages) {
   tlb_shootdown(p);
 }
 
-// Drops the references. sz falls back if the pages were the topmost, else holes stay in their place.
-static void take_back(struct proc *p, struct pages pages) {
-  int at_top = pages.end == PGROUNDUP(p->sz);
+// Drops the references, leaving `mark` in each entry.
+static void drop_pages(struct proc *p, struct pages pages, pte_t mark) {
+  struct frame *const table = frames;
+  const int traced = tracing_pages();
   for (uint64 va = pages.start, n; va < pages.end; va += n * PGSIZE) {
     n = in_one_table(va, (pages.end - va) / PGSIZE);
     pte_t *entry = walk(p->pagetable, va, 0);
     for (uint64 i = 0; i < n; i++) {
       pte_t old = entry[i];
-      entry[i] = at_top ? 0 : PTE_HOLE;
-      leaf_release(p->pagetable, va + i * PGSIZE, old);
+      entry[i] = mark;
+      if (traced)
+        trace(TRACE_PTE_CLEAR, pa_of(p->pagetable), va + i * PGSIZE, PTE2PA(old));
+      uint64 counts = frame_subtract(frame_in(table, old), ONE_SHARE);
+      if ((uint32)counts == 0)
+        frame_free(PTE2PA(old));
+      else if (traced)
+        trace(TRACE_UNREF, PTE2PA(old), (uint32)counts);
     }
-  }
-  if (at_top) {
-    uint64 size = fall_back(p, pages.start);
-    trace(TRACE_RESIZE, p->pid, p->sz, size);
-    p->sz = size;
   }
 }
 
-// Frees the table pages that only served addresses from sz to end. For the caller's own memory: another hart's page
-// walks might still go through them.
-static void give_back_tables(struct proc *p, uint64 end) {
-  const uint64 span = 1UL << PXSHIFT(1);
-  uint64 first = (p->sz + span - 1) & -span, last = (end + span - 1) & -span;
-  if (first < last)
-    uvmunmap(p->pagetable, first, (last - first) / PGSIZE);
+// sz falls back if the pages were the topmost, else holes stay in their place.
+static void take_back(struct proc *p, struct pages pages) {
+  int at_top = pages.end == PGROUNDUP(p->sz);
+  drop_pages(p, pages, at_top ? 0 : PTE_HOLE);
+  if (!at_top)
+    return;
+  uint64 size = fall_back(p, pages.start);
+  trace(TRACE_RESIZE, p->pid, p->sz, size);
+  p->sz = size;
+  if (p == myproc())
+    free_empty_tables(p->pagetable, size, pages.end);
 }
 
 int unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
@@ -175,8 +188,6 @@ int unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
     if (p != myproc()) // the caller itself forgets its translations before it returns
       withdraw(p, pages);
     take_back(p, pages);
-    if (p == myproc())
-      give_back_tables(p, pages.end);
     sfence_vma();
     trace(TRACE_UNMAP, p->pid, va, size);
   }

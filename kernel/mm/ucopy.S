@@ -73,6 +73,28 @@ user_zero:
     li      a0, 0
     ret
 
+# int user_probe_read(uint64 va, uint64 n), int user_probe_write(uint64 va, uint64 n)
+# One access to each page, so that what can be had is there afterwards; the write changes nothing (amoor of 0).
+.macro probe name, access:vararg
+.global \name
+\name:
+    li      t6, SSTATUS_SUM
+    csrs    sstatus, t6
+    add     t1, a0, a1          # one past the last byte
+    andi    a0, a0, -8
+    li      t2, 4096
+    neg     t3, t2
+1:  \access
+    add     a0, a0, t2
+    and     a0, a0, t3          # after the first, each page's first word
+    bltu    a0, t1, 1b
+    csrc    sstatus, t6
+    li      a0, 0
+    ret
+.endm
+    probe   user_probe_read, ld t0, 0(a0)
+    probe   user_probe_write, amoor.d t0, zero, (a0)
+
 # int user_copy_string(char *dst, const char *src, uint64 max)
 .global user_copy_string
 user_copy_string:

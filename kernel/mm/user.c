@@ -10,6 +10,8 @@
 // ucopy.S. 0, or -1 after a fault.
 int user_copy(void *dst, const void *src, uint64 n);
 int user_zero(void *dst, uint64 n);
+int user_probe_read(uint64 va, uint64 n);                     // touches every page of [va, va+n), n not 0
+int user_probe_write(uint64 va, uint64 n);                    // the same, as a store does
 int user_copy_string(char *dst, const char *src, uint64 max); // bytes copied before the terminator, -1 also without one
 
 int user_span(struct span *s, uint64 va, uint64 size) {
@@ -32,19 +34,7 @@ struct span span_part(struct span s, uint64 offset, uint64 size) {
 int span_check(struct span s, enum access access) {
   if (!s.user || s.size == 0)
     return 0;
-  struct proc *p = myproc();
-  uint64 last = s.address + s.size - 1;
-  for (uint64 va = PGROUNDDOWN(s.address); va <= last; va += PGSIZE) {
-    if (p->killed)
-      return -1;
-    acquire(&p->memory_lock);
-    pte_t *entry = touch_page(p, va, access == ACCESS_WRITE ? TOUCH_WRITE : TOUCH_READ);
-    release(&p->memory_lock);
-    if (!entry)
-      return -1;
-    sfence_vma_page(va);
-  }
-  return 0;
+  return access == ACCESS_WRITE ? user_probe_write(s.address, s.size) : user_probe_read(s.address, s.size);
 }
 
 int span_read(void *dst, struct span src, uint64 offset, uint64 n) {

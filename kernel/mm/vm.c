@@ -38,7 +38,13 @@ static pte_t *walk_to(pagetable_t pagetable, uint64 va, int level, int alloc) {
 }
 
 pte_t *walk(pagetable_t pagetable, uint64 va, int alloc) {
-  return va < MAXVA ? walk_to(pagetable, va, 0, alloc) : 0;
+  if (va >= MAXVA)
+    return 0;
+  pte_t top = pagetable[PX(2, va)];
+  pte_t middle = top & PTE_V ? table_below(top)[PX(1, va)] : 0;
+  if (middle & PTE_V)
+    return &table_below(middle)[PX(0, va)];
+  return alloc ? walk_to(pagetable, va, 0, 1) : 0;
 }
 
 // ---- the kernel's half ----
@@ -171,6 +177,14 @@ static void free_tables(pagetable_t root, pagetable_t table, uint64 va, int leve
 
 void uvmfree(pagetable_t pagetable) {
   free_tables(pagetable, pagetable, 0, 2);
+}
+
+void free_empty_tables(pagetable_t pagetable, uint64 start, uint64 end) {
+  uint64 va = (start + LEVEL_SIZE(1) - 1) & -LEVEL_SIZE(1), last = (end + LEVEL_SIZE(1) - 1) & -LEVEL_SIZE(1);
+  for (pte_t *table; (table = next_table(pagetable, &va, last)); va += LEVEL_SIZE(1)) {
+    *walk_to(pagetable, va, 1, 0) = 0;
+    kfree(table);
+  }
 }
 
 void uvmcount(struct proc *p, uint64 *pages, uint64 *shared) {

@@ -16,14 +16,6 @@ static uint64 (*const calls[])(void) = {
 #undef X
 };
 
-uint64 argument(int n) {
-  return (&myproc()->trapframe->a0)[n];
-}
-
-int argint(int n) {
-  return (int)argument(n);
-}
-
 int argstr(int n, char *buf, int max) {
   return copyinstr(buf, argument(n), max);
 }

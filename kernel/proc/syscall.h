@@ -1,10 +1,16 @@
 // How a system call reads its arguments: register n of the caller, as a number, a pointer's value or a string.
 // Strings and buffers are checked where they are used (mm/user.h).
 #pragma once
-#include "kernel/types.h"
+#include "kernel/proc/proc.h"
 
-uint64 argument(int n); // register a0+n of the caller, untouched
-int argint(int n);      // its low 32 bits
+// Register a0+n of the caller, untouched.
+static inline uint64 argument(int n) {
+  return (&myproc()->trapframe->a0)[n];
+}
+// Its low 32 bits.
+static inline int argint(int n) {
+  return (int)argument(n);
+}
 int argstr(int n, char *buf,
            int max); // bytes before the terminator, or -1 (bad address, or no terminator in max bytes)
 void syscall(void);
