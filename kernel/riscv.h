@@ -103,7 +103,7 @@ static inline void fence_i(void) {
 #define PTE_LEAF (PTE_R | PTE_W | PTE_X)
 
 #define PA2PTE(pa) ((((uint64)(pa)) >> 12) << 10)
-#define PTE2PA(pte) ((((uint64)(pte) >> 10) & 0xfffffffffffUL) << 12)
+#define PTE2PA(pte) ((uint64)(pte) << 10 >> 20 << 12) // without the bits above the frame number, which Sv39 reserves
 #define PTE_FLAGS(pte) ((pte)&0x3FF)
 
 // the index of va in the page-table page of a level, 2 being the root

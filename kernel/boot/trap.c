@@ -80,9 +80,30 @@ static seldom void user_exception(struct proc *p, uint64 cause) {
   setkilled(p);
 }
 
+// On the way to user mode: give way if asked, die if killed. Interrupts are off.
+static seldom void before_return(struct proc *p) {
+  while (mycpu()->reschedule && !p->killed)
+    yield();
+  if (p->killed) {
+    csr_set(sstatus, SSTATUS_SIE);
+    exit(-1);
+  }
+}
+
+// The last C code before user mode. Sets what sret restores.
+static inline void prepare_return(struct proc *p) {
+  if (p->killed || mycpu()->reschedule)
+    before_return(p);
+  csr_write(sstatus, SSTATUS_SPIE | fp_status(p));
+}
+
+void usertrapret(void) {
+  prepare_return(myproc());
+}
+
 // From user mode (vector.S), on this process's empty kernel stack.
 void usertrap(void) {
-  struct proc *p = mycpu()->proc;
+  struct proc *p = myproc();
   uint64 cause = csr_read(scause);
 
   if (cause == CAUSE_USER_ECALL) {
@@ -95,22 +116,7 @@ void usertrap(void) {
   } else {
     user_exception(p, cause);
   }
-  usertrapret();
-}
-
-// The last C code before user mode: die if killed, give way if asked, and set what sret restores.
-void usertrapret(void) {
-  struct proc *p = mycpu()->proc;
-  for (;;) {
-    if (p->killed) {
-      csr_set(sstatus, SSTATUS_SIE);
-      exit(-1);
-    }
-    if (!mycpu()->reschedule)
-      break;
-    yield();
-  }
-  csr_write(sstatus, SSTATUS_SPIE | fp_status(p));
+  prepare_return(p);
 }
 
 // From the kernel, on the interrupted stack. An exception is a panic, unless it is a copy to or from user memory

@@ -22,7 +22,7 @@ static pagetable_t table_below(pte_t entry) {
 }
 
 // Descends from the root to the entry for va in the table page of `level`, adding table pages if alloc. 0 if it can't.
-static pte_t *walk_to(pagetable_t pagetable, uint64 va, int level, int alloc) {
+static seldom pte_t *walk_to(pagetable_t pagetable, uint64 va, int level, int alloc) {
   pagetable_t table = pagetable;
   for (int l = 2; l > level; l--) {
     pte_t *entry = &table[PX(l, va)];

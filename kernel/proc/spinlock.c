@@ -78,6 +78,12 @@ static int try_lock(struct spinlock *lk) {
   return __atomic_exchange_n(&lk->locked, 1, __ATOMIC_ACQUIRE) == 0;
 }
 
+static inline void taken(struct cpu *c, struct spinlock *lk, uint64 pc) {
+  lk->cpu = c;
+  lk->pc = pc;
+  note_held(c, lk);
+}
+
 // A hart that waits for itself would wait for ever.
 static void check_not_mine(struct cpu *c, struct spinlock *lk, uint64 pc) {
   if (__atomic_load_n(&lk->cpu, __ATOMIC_RELAXED) == c)
@@ -85,7 +91,7 @@ static void check_not_mine(struct cpu *c, struct spinlock *lk, uint64 pc) {
 }
 
 // Spins until lk is free. Serves TLB shootdowns meanwhile: their asker may hold lk.
-static seldom void wait_for(struct cpu *c, struct spinlock *lk, uint64 pc) {
+static seldom void acquire_contended(struct cpu *c, struct spinlock *lk, uint64 pc) {
   check_not_mine(c, lk, pc);
   uint64 since = time_now(), patience = STUCK_SECONDS * machine.timer_frequency;
   c->waiting = lk;
@@ -104,6 +110,7 @@ static seldom void wait_for(struct cpu *c, struct spinlock *lk, uint64 pc) {
     }
   } while (!try_lock(lk));
   c->waiting = 0;
+  taken(c, lk, pc);
   trace(TRACE_CONTEND, (uint64)lk, lk->rank, time_now() - since, pc);
 }
 
@@ -112,11 +119,10 @@ void acquire(struct spinlock *lk) {
   push_off();
   struct cpu *c = mycpu();
   check_order(c, lk, pc);
-  if (!try_lock(lk))
-    wait_for(c, lk, pc);
-  lk->cpu = c;
-  lk->pc = pc;
-  note_held(c, lk);
+  if (try_lock(lk))
+    taken(c, lk, pc);
+  else
+    acquire_contended(c, lk, pc);
 }
 
 static seldom void release_refused(struct spinlock *lk) {

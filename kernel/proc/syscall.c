@@ -10,7 +10,9 @@
 SYSCALLS(X)
 #undef X
 
-static uint64 (*const calls[])(void) = {
+#define CALLS 64 // the table's length
+
+static uint64 (*const calls[CALLS])(void) = {
 #define X(number, name) [number] = sys_##name,
     SYSCALLS(X)
 #undef X
@@ -20,16 +22,16 @@ int argstr(int n, char *buf, int max) {
   return copyinstr(buf, argument(n), max);
 }
 
+static seldom uint64 unknown_call(struct proc *p, uint64 number) {
+  printf("pid %d %s: unknown system call %lu\n", p->pid, p->name, number);
+  return -1;
+}
+
 void syscall(void) {
-  struct proc *p = myproc();
-  struct trapframe *tf = p->trapframe;
+  struct trapframe *tf = myproc()->trapframe;
   uint64 number = tf->a7;
-  if (number >= sizeof(calls) / sizeof(calls[0]) || !calls[number]) {
-    printf("pid %d %s: unknown system call %lu\n", p->pid, p->name, number);
-    tf->a0 = -1;
-    return;
-  }
+  uint64 (*call)(void) = number < CALLS ? calls[number] : 0;
   trace(TRACE_SYS_ENTER, number, tf->a0, tf->a1, tf->a2, tf->a3);
-  tf->a0 = calls[number]();
-  trace(TRACE_SYS_EXIT, number, tf->a0);
+  tf->a0 = call ? call() : unknown_call(myproc(), number);
+  trace(TRACE_SYS_EXIT, tf->a7, tf->a0);
 }
