@@ -29,11 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def built() -> None:
-    """Both kernels, the programs, the image and the host tools, made once per session."""
+    """Both kernels, all programs, the image and the host tools, made once per session."""
     tree.LOGS.mkdir(parents=True, exist_ok=True)
     with open(tree.BUILD / "test-lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the other worker's make
-        for arguments in (["all"], ["DEBUG=1", "all"]):
+        for arguments in (["all", "test-programs"], ["DEBUG=1", "all"]):
             done = tree.make("-j2", *arguments)
             if done.returncode != 0:
                 pytest.exit(f"make {' '.join(arguments)} failed:\n{done.stdout[-4000:]}", 1)
