@@ -12,7 +12,8 @@
 
 #define TICKS_BETWEEN 10
 
-uint64 frame_changes; // atomic: grows with every change of a count or of the free list
+uint64 frame_changes; // atomic: grows before every change of a count or of the free list
+int loose_tables;     // atomic: page tables that hold references but belong to no process
 
 static uint64 *found; // one word for each frame, like frame.both: what the page tables say; idle hart 0 only
 
@@ -51,12 +52,20 @@ static void check_free_list(void) {
     panic("audit: %u frames on the free list, %u expected", length, kmem.nfree);
 }
 
+// Has nothing changed since `changes` was read?
+static int undisturbed(uint64 changes) {
+  return __atomic_load_n(&loose_tables, __ATOMIC_SEQ_CST) == 0 &&
+         __atomic_load_n(&frame_changes, __ATOMIC_SEQ_CST) == changes;
+}
+
 void audit(void) {
   static uint last;
   if (ticks - last < TICKS_BETWEEN)
     return;
   last = ticks;
   uint64 changes = __atomic_load_n(&frame_changes, __ATOMIC_SEQ_CST);
+  if (!undisturbed(changes))
+    return;
   memset(found, 0, nframes * sizeof(*found));
   for (struct proc *p = proc; p < &proc[NPROC]; p++) {
     acquire(&p->memory_lock);
@@ -65,14 +74,15 @@ void audit(void) {
     release(&p->memory_lock);
   }
   acquire(&kmem.lock);
-  if (__atomic_load_n(&frame_changes, __ATOMIC_SEQ_CST) == changes) { // else somebody was at work meanwhile
-    for (uint32 i = first_frame; i < nframes; i++)
-      if (found[i] && found[i] != frames[i].both) // frames of kernel objects are in no page table
-        panic("audit: frame 0x%lx has %u references, %u shared, but page tables hold %u, %u shared",
-              KERNBASE + ((uint64)i << PGSHIFT), frames[i].count, frames[i].shares, (uint32)found[i],
-              (uint32)(found[i] >> 32));
-    check_free_list();
+  // Counts may change without kmem.lock, so a difference means something only if nobody was at work when it was seen.
+  for (uint32 i = first_frame; i < nframes; i++) {
+    struct frame now = {.both = __atomic_load_n(&frames[i].both, __ATOMIC_SEQ_CST)};
+    if (found[i] && found[i] != now.both && undisturbed(changes)) // frames of kernel objects are in no page table
+      panic("audit: frame 0x%lx has %u references, %u shared, but page tables hold %u, %u shared",
+            KERNBASE + ((uint64)i << PGSHIFT), now.count, now.shares, (uint32)found[i], (uint32)(found[i] >> 32));
   }
+  if (undisturbed(changes))
+    check_free_list();
   release(&kmem.lock);
 }
 

@@ -135,6 +135,7 @@ static const char *last_component(const char *path) {
 
 // From here on nothing fails.
 static void swap(struct proc *p, const struct image *image, const char *path) {
+  note_loose_table(1);
   acquire(&p->memory_lock);
   pagetable_t old = p->pagetable;
   p->pagetable = image->pagetable;
@@ -144,6 +145,7 @@ static void swap(struct proc *p, const struct image *image, const char *path) {
   release(&p->memory_lock);
   fence_i(); // the program's text was written as data
   uvmfree(old);
+  note_loose_table(0);
 
   memset(p->name, 0, sizeof(p->name));
   safestrcpy(p->name, last_component(path), sizeof(p->name));

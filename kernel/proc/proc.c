@@ -217,9 +217,11 @@ int fork(void) {
   pagetable_t pagetable = uvmcreate();
   child->pagetable = pagetable;
   if (!pagetable || uvmcopy(parent, child) < 0) {
+    note_loose_table(1);
     child->pagetable = 0;
     if (pagetable)
       uvmfree(pagetable);
+    note_loose_table(0);
     free_slot(child);
     return -1;
   }
@@ -235,6 +237,7 @@ int fork(void) {
 }
 
 static void drop_memory(struct proc *p) {
+  note_loose_table(1);
   acquire(&p->memory_lock);
   pagetable_t pagetable = p->pagetable;
   p->pagetable = 0;
@@ -242,6 +245,7 @@ static void drop_memory(struct proc *p) {
   release(&p->memory_lock);
   use_pagetable(kernel_pagetable);
   uvmfree(pagetable); // out of everyone's reach: no lock, interrupts on
+  note_loose_table(0);
 }
 
 static void close_files(struct proc *p) {
