@@ -1,5 +1,5 @@
 // The benchmark program. It runs as /init of an image made for it, in this kernel or in any xv6-riscv tree, so nobody
-// types and every run is the same; an instruction counter outside the guest (tools/bench) watches for its marks.
+// types and every run is the same; an instruction counter outside the guest watches for its marks.
 // Relies on xv6's user.h alone, but for what BENCH_SHARE (the sharing calls) and BENCH_GLASS (ours) bring.
 #include "kernel/types.h"
 #include "kernel/stat.h"
