@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.harness import image
 from tests.harness.guest import PROMPT, Boot, Guest
 
@@ -15,10 +17,11 @@ def transcript(guest: Guest, expected: dict[str, str]) -> None:
     assert printed == expected
 
 
-def test_pipelines_and_redirection(boot: Boot) -> None:
+@pytest.mark.parametrize("cpus", [1, 3, 8])
+def test_pipelines_and_redirection(boot: Boot, cpus: int) -> None:
     """Data flows through pipes and files; >> really appends; the last stage's status counts."""
     transcript(
-        boot(),
+        boot(cpus=cpus),
         {
             "echo hello world": "hello world\n",
             "echo a b | cat | cat | wc": "1 2 4 \n",
@@ -220,12 +223,19 @@ def test_out_of_processes(boot: Boot, tmp_path: Path) -> None:
         pass
 
 
-def test_out_of_memory(boot: Boot, tmp_path: Path) -> None:
-    """With no frame left a command fails with a message and the shell lives on."""
-    guest = boot(image=image.make(tmp_path, ["hog"]))
-    guest.keys("hog 30 &\n")
-    guest.expect(r"hog has \d+ pages")
-    instead = type_until_it_works(guest)
-    assert any("out of" in line and "memory" in line for line in instead)
+@pytest.mark.parametrize("cpus", [1, 3])
+def test_out_of_memory(boot: Boot, tmp_path: Path, cpus: int) -> None:
+    """Whatever step of a command finds no frame: it fails with a message, the shell lives on."""
+    guest = boot(image=image.make(tmp_path, ["hog"]), cpus=cpus, debug=True)
+    refused = 0
+    for pages in range(25):
+        guest.keys(f"hog 5 {pages} &\n")
+        guest.expect(r"hog has \d+ pages")
+        guest.keys("\n")
+        guest.expect(r"\n\$ $")
+        refused += bool(type_until_it_works(guest))
+        while guest.run("ps", status=None).count(" hog\n") or guest.status != 0:
+            pass
+    assert refused > 5
     rows = [row.split() for row in guest.run("ps").splitlines()]
     assert [row[0] for row in rows if row[-1] == "sh"] == ["3"], "the shell of the beginning"

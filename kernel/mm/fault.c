@@ -7,6 +7,8 @@
 #include "kernel/proc/proc.h"
 #include "kernel/trace/trace.h"
 
+#define SMALL (64 * PGSIZE) // bytes of memory up to which a process may use the frames kept for copies
+
 // A fresh zeroed page at va.
 static pte_t *fill_lazy(struct proc *p, uint64 va) {
   pte_t *entry = walk(p->pagetable, va, 1);
@@ -25,7 +27,7 @@ static pte_t *break_cow(struct proc *p, uint64 va, pte_t *entry) {
     *entry = PA2PTE(pa) | flags;
     return entry;
   }
-  void *copy = kalloc();
+  void *copy = p->sz <= SMALL ? kalloc_last() : kalloc();
   if (!copy)
     return 0;
   page_copy(copy, kva(pa));

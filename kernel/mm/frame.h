@@ -24,6 +24,10 @@ struct frame {
 #define ONE_SHARE ((1UL << 32) | ONE_REFERENCE)
 #define NO_FRAME 0xffffffffu
 
+// So many free frames are kept for copies of pages that small processes share since a fork: fork could not have
+// refused them, and init or a shell must not die for the memory that others took.
+#define FRAMES_KEPT 16
+
 struct kmem {
   struct spinlock lock; // guards the fields below and frames[].next
   uint32 freelist;      // first free frame
@@ -52,6 +56,7 @@ void kinit(void);
 
 void *kalloc(void);      // a frame with one reference (direct-map address), contents undefined; 0 if none
 void *kalloc_zero(void); // the same, filled with zeroes
+void *kalloc_last(void); // the same as kalloc(), out of the frames kept if need be
 void kfree(void *frame); // drop the reference of kalloc()
 int kalloc_reserve(void *list[], int n); // n frames or none: 0, or -1 with nothing allocated
 

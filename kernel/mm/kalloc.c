@@ -67,14 +67,15 @@ void kinit(void) {
   kmem.nfree = nframes - first_frame;
 }
 
-void *kalloc(void) {
+// A frame, if more than `keep` are free. Part of its callers, whose callers the trace names.
+static inline __attribute__((always_inline)) void *take_frame(uint32 keep) {
   note_frame_change();
   acquire(&kmem.lock);
-  uint32 number = kmem.freelist;
-  if (number == NO_FRAME) {
+  if (kmem.nfree <= keep) {
     release(&kmem.lock);
     return 0;
   }
+  uint32 number = kmem.freelist;
   kmem.freelist = frames[number].next;
   kmem.nfree--;
   release(&kmem.lock);
@@ -84,6 +85,14 @@ void *kalloc(void) {
   frames[number].both = ONE_REFERENCE;
   trace(TRACE_ALLOC, pa_of(p), kmem.nfree, (uint64)__builtin_return_address(0));
   return p;
+}
+
+void *kalloc(void) {
+  return take_frame(FRAMES_KEPT);
+}
+
+void *kalloc_last(void) {
+  return take_frame(0);
 }
 
 void *kalloc_zero(void) {

@@ -1,16 +1,17 @@
-// hog ticks: takes all memory, down to the last frame, and keeps it for that long.
+// hog ticks [pages]: takes all memory but so many pages, and keeps it for that long.
 #include "kernel/types.h"
 #include "kernel/riscv.h"
 #include "user/user.h"
 
 int main(int argc, char **argv) {
-  int ticks = argc > 1 ? atoi(argv[1]) : 0;
+  int ticks = argc > 1 ? atoi(argv[1]) : 0, left = argc > 2 ? atoi(argv[2]) : 0;
   uint64 pages = 0;
 
   for (int n = 1024; n > 0; n /= 2)
     while (sbrk(n * PGSIZE) != SBRK_ERROR)
       pages += n;
-  printf("hog has %lu pages\n", pages);
+  sbrk(-left * PGSIZE);
+  printf("hog has %lu pages\n", pages - left);
   sleep(ticks);
   return 0;
 }
