@@ -1,11 +1,9 @@
 """Physical memory through gdb's connection to QEMU, in as few packets as the stub allows.
 
 The stub's physical mode (Qqemu.PhyMemMode) changes the meaning of every address, so it is on only
-while this
-module reads, and switched off in a `finally`: any other command of gdb in that mode would fill
-gdb's caches with
-wrong bytes. Where tools/run started the guest, its RAM file is read instead and no packet is sent
-at all.
+while this module reads, and switched off in a `finally`: any other command of gdb in that mode
+would fill gdb's caches with wrong bytes. Where tools/run started the guest, its RAM file is read
+instead and no packet is sent at all.
 """
 
 from __future__ import annotations
@@ -23,8 +21,8 @@ import gdb
 
 from tools.guest.memory import PAGE, RAM_BASE, Extent, FileMemory, GuestError, Memory, Unreadable
 
-CHUNK = 1 << 20  # bytes asked of gdb in one call; gdb makes packets of 2 KiB of it
-MANY = 8  # pages from which on QEMU is asked to write them to a file rather than to send them
+CHUNK = 1 << 20  # bytes asked of gdb in one call; gdb makes packets of PACKET bytes of it
+PACKET = 2048  # bytes of memory in one packet: more than that is cheaper through a file
 GAP = 8  # unwanted pages between two wanted ones that may be written along
 
 
@@ -38,6 +36,7 @@ class InferiorMemory(Memory):
         self.file = ram_file()
         self.folder: Optional[str] = None  # where QEMU writes pages; None until it is needed
         self.same_host = True  # has every such file appeared?
+        self.whole: Optional[FileMemory] = None  # all of RAM as of this stop, once it was needed
 
     def extents(self) -> Sequence[Extent]:
         return self._extents
@@ -53,14 +52,16 @@ class InferiorMemory(Memory):
         return int(match[1])
 
     def _fetch(self, pa: int, size: int) -> bytes:
-        if self.file:
-            return self.file.read(pa, size)
+        known = self.file or self.whole
+        if known:
+            return known.read(pa, size)
+        data = self._dump(pa, size) if size > PACKET else None
+        if data is not None:
+            return data
         with self.session():
             self._enter()
-            parts = [
-                self._read(at, min(CHUNK, pa + size - at)) for at in range(pa, pa + size, CHUNK)
-            ]
-        return b"".join(parts)
+            ends = range(pa, pa + size, CHUNK)
+            return b"".join(self._read(at, min(CHUNK, pa + size - at)) for at in ends)
 
     @staticmethod
     def _read(pa: int, size: int) -> bytes:
@@ -73,64 +74,60 @@ class InferiorMemory(Memory):
         for pa in addresses:
             if not self.contains(pa, PAGE):
                 raise Unreadable(f"physical address {pa:#x} is not in the guest's RAM")
-        if self.file:
-            return [self.file.read(pa, PAGE) for pa in addresses]
-        if len(addresses) >= MANY and self.same_host:
-            pages = self._by_file(sorted(set(addresses)))
-            if pages:
-                return [pages[pa] for pa in addresses]
-        with self.session():
-            return [self._fetch(pa, PAGE) for pa in addresses]
-
-    def _by_file(self, addresses: list[int]) -> dict[int, bytes]:
-        """Pages through files that QEMU writes, near ones in one; empty if QEMU cannot write for
-        us.
-        """
         pages: dict[int, bytes] = {}
-        i = 0
-        while i < len(addresses):
-            j = i
-            while j + 1 < len(addresses) and addresses[j + 1] - addresses[j] <= GAP * PAGE:
-                j += 1
-            start, end = addresses[i], addresses[j] + PAGE
-            data = self.dump(start, end - start)
-            if data is None:
-                return {}
-            for pa in addresses[i : j + 1]:
-                pages[pa] = data[pa - start : pa - start + PAGE]
-            i = j + 1
-        return pages
+        order = sorted(set(addresses))
+        with self.session():
+            while order:
+                n = 1
+                while n < len(order) and order[n] - order[n - 1] <= GAP * PAGE and self.same_host:
+                    n += 1
+                start = order[0]
+                data = self._fetch(start, order[n - 1] + PAGE - start)
+                for pa in order[:n]:
+                    pages[pa] = data[pa - start : pa - start + PAGE]
+                del order[:n]
+        return [pages[pa] for pa in addresses]
 
-    def dump(self, pa: int, size: int) -> Optional[bytes]:
-        """RAM through a file that QEMU writes in one go (monitor command pmemsave); None if it does
-        not.
-        """
+    def _dump(self, pa: int, size: int) -> Optional[bytes]:
+        """RAM through a file that QEMU writes: one packet. None if that does not work here."""
+        path = self._written(pa, size)
+        if path is None:
+            return None
+        with open(path, "rb") as f:
+            return f.read()
+
+    def _written(self, pa: int, size: int) -> Optional[str]:
+        """Has QEMU write RAM to a file of ours (its monitor's pmemsave); the path, or None."""
+        if not self.same_host:
+            return None
         if self.folder is None:
             room = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
             self.folder = tempfile.mkdtemp(prefix="xv6-gdb.", dir=room)
-            os.chmod(self.folder, 0o700)
         path = os.path.join(self.folder, "ram")
         try:
             monitor(f'pmemsave {pa:#x} {size:#x} "{path}"')
-            with open(path, "rb") as f:
-                data = f.read()
-        except (OSError, gdb.error):
-            data = b""
-        if len(data) != size:
-            self.same_host = False  # QEMU runs elsewhere, or as somebody else
-            return None
-        return data
+            if os.path.getsize(path) == size:
+                return path
+        except (OSError, GuestError):
+            pass
+        self.same_host = False  # QEMU runs elsewhere, or as somebody else, or the disk is full
+        return None
 
     def bulk(self) -> Memory:
-        if self.file:
-            return self.file
+        if self.file or self.whole:
+            return self.file or self.whole or self
         start, end = self._extents[0]
-        data = self.dump(start, end - start) if self.same_host else None
-        if data is None:
+        path = self._written(start, end - start)
+        if path is None:
             return self
-        from tools.guest.memory import BytesMemory
+        self.whole = FileMemory(path, start)
+        os.unlink(path)
+        return self.whole
 
-        return BytesMemory(data, start)
+    def moved(self) -> None:
+        if self.whole:
+            self.whole.close()
+            self.whole = None
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -154,6 +151,7 @@ class InferiorMemory(Memory):
             gdb.execute("maint packet Qqemu.PhyMemMode:0", to_string=True)
 
     def close(self) -> None:
+        self.moved()
         if self.file:
             self.file.close()
         if self.folder:

@@ -1,10 +1,8 @@
 """user: the symbols of a user program, and breakpoints that stop only in one process.
 
 All programs are linked at address 0, so a breakpoint by address stops in whichever program runs
-there. Each stop
-compares the hart's satp with the process's root; a kernel that gives user and kernel one address
-space each, as xv6
-does, is told apart by it too.
+there. Each stop compares the hart's satp with the process's root; a kernel that gives user and
+kernel one address space each, as xv6 does, is told apart by it too.
 """
 
 from __future__ import annotations
@@ -54,12 +52,10 @@ def root_of(satp: int) -> int:
 class User(gdb.Command):  # type: ignore[misc]
     """user [PROGRAM | PID] [FUNCTION]
 
-    Loads the symbols of a user program, by its name or a process that runs it, so
-    that breakpoints, backtraces and 'list' know it. With FUNCTION also sets a
-    breakpoint there that stops only in that process (for a name: in any process of
-    that program); FILE:LINE will do too. Without arguments: lists the programs there
-    are. 'user off'
-    forgets all user symbols.
+    Loads the symbols of a user program, by its name or a process that runs it, so that breakpoints,
+    backtraces and 'list' know it. With FUNCTION also sets a breakpoint there that stops only in
+    that process (for a name: in any process of that program); FILE:LINE will do too. Without
+    arguments: lists the programs there are. 'user off' forgets all user symbols.
     """
 
     def __init__(self) -> None:

@@ -1,11 +1,9 @@
 """Where every physical frame has gone: to whom it belongs, or that nothing reaches it.
 
-Reached means: mapped by a process, a page of a page table, mapped by the kernel's own
-table away from
-the direct map (its stacks), or pointed to from the kernel's data or a live kernel stack. The last
-is a scan of words
-that look like pointers, so a leak can hide behind a stale pointer; what is reported is reached by
-nothing.
+Reached means: mapped by a process, a page of a page table, mapped by the kernel's own table away
+from the direct map (its stacks), or pointed to from the kernel's data or a live kernel stack. The
+last is a scan of words that look like pointers, so a leak can hide behind a stale pointer; what is
+reported is reached by nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What must hold between page tables, the free list and reference counts, recounted from memory.
 
 Findings are evidence, not opinion: each names the frame or address and what disagrees. A guest is
-best audited at a
-quiet point: a kernel that runs while it is read may be half-way through a change.
+best audited at a quiet point: a kernel that runs while it is read may be half-way through a change.
 """
 
 from __future__ import annotations

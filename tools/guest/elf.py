@@ -2,9 +2,8 @@
 information.
 
 Symbols and segments are read from the file each time (it takes a millisecond); what `dwarf.py`
-extracts is kept
-in the user's cache folder under the file's identity, because extracting takes a hundred times as
-long.
+extracts is kept in the user's cache folder under the file's identity, because extracting takes a
+hundred times as long.
 """
 
 from __future__ import annotations

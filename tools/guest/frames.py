@@ -1,9 +1,8 @@
 """Physical frames of a guest: which are free, how often the kernel thinks each is used.
 
 The free list is walked with a bound: a frame freed twice makes it a loop. Two kinds of list are
-known, by their
-fields: xv6's, linked through the free frames themselves, and one of frame numbers linked through
-`frames[]`.
+known, by their fields: xv6's, linked through the free frames themselves, and one of frame numbers
+linked through `frames[]`.
 """
 
 from __future__ import annotations

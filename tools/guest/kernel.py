@@ -1,9 +1,8 @@
 """A kernel in a guest's memory: its symbols joined to what lies there now.
 
 Everything is found by the names xv6 gives things, probed one by one: a name that is not there gives
-None or an
-empty list, and whoever asked says so. Pointers are turned into physical addresses here and nowhere
-else.
+None or an empty list, and whoever asked says so. Pointers are turned into physical addresses here
+and nowhere else.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ class Kernel:
     """elf: the kernel's executable. memory: the guest's physical memory.
 
     `direct` is where the kernel sees physical address 0, probed from the program headers: 0 when it
-    is linked
-    where it is loaded, as xv6 is.
+    is linked where it is loaded, as xv6 is.
     """
 
     def __init__(self, elf: Elf, memory: Memory):
@@ -203,9 +201,8 @@ def open_guest(
     """Opens a guest from files or a debug port; exactly one of `ram`, `core`, `connect` is given.
 
     kernel: path of the kernel's ELF file with debug information. ram: QEMU's RAM file or a raw
-    dump, whose byte 0
-    is physical address `base`. core: ELF core of dump-guest-memory. connect: [HOST:]PORT of QEMU's
-    gdb stub.
+    dump, whose byte 0 is physical address `base`. core: ELF core of dump-guest-memory. connect:
+    [HOST:]PORT of QEMU's gdb stub.
     """
     if sum(x is not None for x in (ram, core, connect)) != 1:
         raise GuestError("give exactly one of a RAM file, a core file and a debug port")

@@ -2,10 +2,8 @@
 deadlock.
 
 Every spinlock and sleeplock that lies in a variable is found through its type; those of pipes
-through the open
-files. A hart that spins is known by cpu.waiting where there is such a field, else from its
-registers: its pc is in
-acquire(), whose lock the debug information places in a register.
+through the open files. A hart that spins is known by cpu.waiting where there is such a field, else
+from its registers: its pc is in acquire(), whose lock the debug information places in a register.
 """
 
 from __future__ import annotations

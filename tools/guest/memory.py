@@ -2,8 +2,7 @@
 debugger.
 
 A source reads bytes at a physical address and nothing else; no source can write. RAM is told apart
-from
-devices by `extents`, because reading a device register may change the device.
+from devices by `extents`, because reading a device register may change the device.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 serial protocol).
 
 The stub answers one packet at a time, but takes the next before the last is answered: requests for
-many pages are
-sent together, so a page table of a hundred pages costs a few round trips. Connecting stops the
-guest.
+many pages are sent together, so a page table of a hundred pages costs a few round trips. Connecting
+stops the guest.
 """
 
 from __future__ import annotations
@@ -107,9 +106,8 @@ class RemoteMemory(Memory):
 
     def _receive(self) -> bytes:
         """The next answer's body. Acknowledgements are skipped, and the news that connecting
-        stopped the
-        guest, which comes when it likes. The stub needs no acknowledgement of ours: TCP is
-        reliable.
+        stopped the guest, which comes when it likes. The stub needs no acknowledgement of ours: TCP
+        is reliable.
         """
         while True:
             start = self.buffer.find(b"$")

@@ -2,8 +2,8 @@
 kernel/trace_events.h).
 
 Reading follows the protocol of trace.h: copy record n, then read head; the copy is good if its
-sequence number is
-n + 1 and head is at most n + capacity. So a live guest can be followed through its RAM file.
+sequence number is n + 1 and head is at most n + capacity. So a live guest can be followed through
+its RAM file.
 """
 
 from __future__ import annotations

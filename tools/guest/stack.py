@@ -2,8 +2,8 @@
 program.
 
 With gcc's frame pointers s0 points past the frame: the return address is at s0-8, the caller's s0
-at s0-16 (RISC-V
-ELF psABI, frame pointer convention). No register of the guest is ever changed to get here.
+at s0-16 (RISC-V ELF psABI, frame pointer convention). No register of the guest is ever changed to
+get here.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Sv39 page tables in a guest's physical memory (RISC-V privileged specification, section 4.4).
 
 A table page is read whole, once, and decoded here. Broken tables are what one looks at most:
-whatever an entry
-holds, it comes out as a leaf or as a problem with a label. Nothing is dropped and nothing is
-invented.
+whatever an entry holds, it comes out as a leaf or as a problem with a label. Nothing is dropped and
+nothing is invented.
 """
 
 from __future__ import annotations
