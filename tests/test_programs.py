@@ -165,6 +165,18 @@ def test_init_reaps_and_restarts(boot: Boot) -> None:
         assert guest.run("echo back") == "back\n"
 
 
+def test_killed_by_a_fault(boot: Boot, tmp_path: Path) -> None:
+    """One line says who was killed, where and why: a wrong access, or no memory for a right one."""
+    guest = boot(image=image.make(tmp_path, ["hog", "wild"]))
+    what = r"\n?{}: pid \d+ {}, pc 0x[0-9a-f]+, address {}: killed\n"
+    assert re.fullmatch(
+        what.format("store page fault", "wild", "0x3fffffffff"), guest.run("wild", status=-1)
+    )
+    assert re.fullmatch(
+        what.format("out of memory", "hog", "0x[0-9a-f]+"), guest.run("hog lazy", status=-1)
+    )
+
+
 def test_shutdown_saves_and_powers_off(boot: Boot, tmp_path: Path) -> None:
     """After shutdown QEMU has ended by itself, and the files are there at the next boot."""
     copy = tree.copy_image(tree.IMAGE, tmp_path / "kept.img")

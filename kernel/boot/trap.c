@@ -70,13 +70,14 @@ static int is_page_fault(uint64 cause) {
 // An exception in user mode: mend it, or end the program with a line that says why.
 static seldom void user_exception(struct proc *p, uint64 cause) {
   uint64 address = csr_read(stval);
-  if (is_page_fault(cause) && handle_fault(p, address, cause) == 0)
+  int result = is_page_fault(cause) ? handle_fault(p, address, cause) : FAULT_REFUSED;
+  if (result == 0)
     return;
   if (cause == CAUSE_ILLEGAL && fp_first_use(p) == 0)
     return;
   trace(TRACE_FAULT, address, cause, p->trapframe->epc);
-  printf("%s: pid %d %s, pc 0x%lx, address 0x%lx: killed\n", cause_name(cause), p->pid, p->name, p->trapframe->epc,
-         address);
+  const char *why = result == FAULT_NO_MEMORY ? "out of memory" : cause_name(cause);
+  printf("%s: pid %d %s, pc 0x%lx, address 0x%lx: killed\n", why, p->pid, p->name, p->trapframe->epc, address);
   setkilled(p);
 }
 

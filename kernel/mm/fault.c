@@ -52,11 +52,23 @@ pte_t *touch_page(struct proc *p, uint64 va, enum touch how) {
   return *entry & (how == TOUCH_FETCH ? PTE_X : PTE_R) ? entry : 0;
 }
 
+// Would touch_page() succeed if there were memory?
+static int lacks_only_memory(struct proc *p, uint64 va, enum touch how) {
+  pte_t *entry = va < p->sz ? walk(p->pagetable, PGROUNDDOWN(va), 0) : 0;
+  if (va >= p->sz)
+    return 0;
+  if (!entry || !*entry)
+    return how != TOUCH_FETCH;
+  return how == TOUCH_WRITE && (*entry & (PTE_V | PTE_U | PTE_COW)) == (PTE_V | PTE_U | PTE_COW);
+}
+
 int handle_fault(struct proc *p, uint64 va, uint64 cause) {
   enum touch how = cause == CAUSE_STORE_PAGE ? TOUCH_WRITE : cause == CAUSE_FETCH_PAGE ? TOUCH_FETCH : TOUCH_READ;
   acquire(&p->memory_lock);
-  pte_t *entry = p->pagetable ? touch_page(p, va, how) : 0;
+  int result = FAULT_REFUSED;
+  if (p->pagetable)
+    result = touch_page(p, va, how) ? 0 : lacks_only_memory(p, va, how) ? FAULT_NO_MEMORY : FAULT_REFUSED;
   release(&p->memory_lock);
   sfence_vma_page(va);
-  return entry ? 0 : -1;
+  return result;
 }

@@ -20,7 +20,9 @@ void uvmfree(pagetable_t pagetable);                                     // ever
 int uvmcopy(struct proc *parent, struct proc *child);                    // fork: 0, or -1 without memory
 int uvmalloc(pagetable_t pagetable, uint64 start, uint64 end, int perm); // fresh zeroed pages; 0, or -1 and none
 long uvmgrow(struct proc *p, long n, int how);                // sbrk: the old sz, or -1; how is SBRK_EAGER or SBRK_LAZY
-int handle_fault(struct proc *p, uint64 va, uint64 cause);    // 0 if the access may be tried again
+int handle_fault(struct proc *p, uint64 va, uint64 cause);    // 0 if the access may be tried again, or one of
+#define FAULT_REFUSED (-1)                                    // the program may not access this
+#define FAULT_NO_MEMORY (-2)                                  // it may, but there is no frame for it
 void uvmcount(struct proc *p, uint64 *pages, uint64 *shared); // pages mapped; of these, with PTE_S
 void use_pagetable(pagetable_t pagetable);                    // this hart's translations from now on
 
