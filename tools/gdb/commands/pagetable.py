@@ -163,9 +163,10 @@ class PageTable(Command):
 
 
 def _ranges(session: Session, report: Report, target: Target, table: Table, args: Any) -> None:
-    section = report.section("ranges", *RANGES, title=_title(target, table))
-    section.extra = {"root": target.root, "pid": target.process.pid if target.process else None}
     rows = _rows(session, target, table, bool(args.all))
+    leaves = sum(r.size // SIZES[r.level] for r, _ in rows)
+    section = report.section("ranges", *RANGES, title=_title(target, table, leaves))
+    section.extra = {"root": target.root, "pid": target.process.pid if target.process else None}
     if not (args.all or args.json):
         rows = _fold(rows)
     items: list[tuple[int, int, Row | Problem]] = [(r.range.va, 1, r) for r in rows]
@@ -220,8 +221,8 @@ def _fold(rows: list[Row]) -> list[Row]:
     return folded
 
 
-def _title(target: Target, table: Table) -> str:
-    p, leaves = target.process, sum(1 for _ in table.leaves())
+def _title(target: Target, table: Table, leaves: int) -> str:
+    p = target.process
     size = f", sz {p.size:#x}" if p and p.size is not None else ""
     name = p.label if p else "page table"
     return f"{name}: root {target.root:#x}, {len(table.pages)} table pages, {leaves} leaves{size}"
