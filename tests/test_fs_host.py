@@ -1,7 +1,7 @@
-"""The kernel's file system on the host: against a model, out of space, on a failing disk, in a crowd, through crashes.
+"""The kernel's file system on the host: model, full disk, failing disk, crowd, damage, crashes.
 
-tests/fs_host compiles kernel/fs as it is, under sanitizers, over a disk in memory that reorders transfers.
-XV6_CRASHES=N tries N crash images per seed instead of a sample (0: every one there is).
+tests/fs_host compiles kernel/fs as it is, under sanitizers, over a disk in memory that reorders
+transfers. XV6_CRASHES=N tries N crash images per seed instead of a sample (0: every one there is).
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ import pytest
 from tests.harness import tree
 
 SOURCES = tree.ROOT / "tests" / "fs_host"
-FLAGS = "-std=gnu11 -g -O1 -Wall -Wextra -Werror -fno-sanitize-recover=all -fno-omit-frame-pointer -Dsleep=kernel_sleep"
+FLAGS = (
+    "-std=gnu11 -g -O1 -Wall -Wextra -Werror -fno-sanitize-recover=all "
+    "-fno-omit-frame-pointer -Dsleep=kernel_sleep"
+)
 BLOCK = 1024
 SAMPLE = 250
+REFUSED = 3  # the harness's status when the kernel refuses the disk
 
 
 def build(folder: Path, sanitizers: str) -> Path:
@@ -47,12 +51,12 @@ def program(tmp_path_factory: pytest.TempPathFactory, built: None) -> Path:
     return build(tmp_path_factory.mktemp("fs_host"), "address,undefined")
 
 
-def run(program: Path, *arguments: str | int | Path) -> str:
-    """Runs the harness; it must succeed. Returns what it printed."""
+def run(program: Path, *arguments: str | int | Path, statuses: tuple[int, ...] = (0,)) -> str:
+    """Runs the harness, which must end with one of the statuses. Returns what it printed."""
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # the model never frees a node
     command = [str(program), *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, f"{command}:\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    assert done.returncode in statuses, f"{command}:\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
     return done.stdout
 
 
@@ -101,6 +105,24 @@ def test_unreadable_blocks(program: Path, tmp_path: Path, seed: int) -> None:
     findings(image)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_damaged_image(program: Path, tmp_path: Path, seed: int) -> None:
+    """Metadata of any value: refused with a line, or errors for who meets the damage; no crash."""
+    image = new_image(tmp_path / "fs.img", 400)
+    run(program, "tight", image, seed, 500)
+    good = image.read_bytes()
+    rng = random.Random(seed)
+    for round_ in range(60):
+        data = bytearray(good)
+        for _ in range(rng.choice([1, 3, 10, 40])):
+            first, last = rng.choice([(1, 1), (2, 2), (33, 36), (33, 45), (46, 46), (47, 120)])
+            at = rng.randrange(first * BLOCK, (last + 1) * BLOCK) & ~3
+            values = [0, 1, 2, 46, 399, 400, 2**31, 2**32 - 1, rng.getrandbits(32)]
+            struct.pack_into("<I", data, at, rng.choice(values))
+        image.write_bytes(data)
+        run(program, "badblock", image, round_, 300, statuses=(0, REFUSED))
+
+
 @pytest.mark.parametrize("sanitizers", ["address,undefined", "thread"])
 def test_crowd(tmp_path: Path, built: None, sanitizers: str) -> None:
     """Eight processes in one namespace: no race, no lock out of order, no damage."""
@@ -129,13 +151,10 @@ class Recording:
         """States that may be found after a crash behind so many writes."""
         returned = [i for i, mark in enumerate(self.marks) if mark[0] <= prefix]
         latest = first = returned[-1]
-        # writes of the operation after may or may not count; one that wrote nothing shows no state of its own
         if power_cut:
             first = max(i for i in returned if self.marks[i][2])
-        else:
-            while first > 0 and self.marks[first][0] == prefix:
-                first -= 1
-        return {self.marks[i][3] for i in range(first, min(latest + 2, len(self.marks)))}
+        # the operation under way may have committed
+        return {mark[3] for mark in self.marks[first : latest + 2]}
 
 
 def read_trace(path: Path) -> Recording:
@@ -185,7 +204,7 @@ def crash_images(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_crash(program: Path, tmp_path: Path, seed: int) -> None:
-    """Whatever the writes that made it: the image is consistent, and what sync promised is there."""
+    """Whatever was written: the image is consistent, and what sync promised is there."""
     image = new_image(tmp_path / "fs.img", 400)
     base = image.read_bytes()
     run(program, "random", image, seed, 600, tmp_path / "trace")
