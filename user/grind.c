@@ -9,6 +9,7 @@
 #include "kernel/param.h"
 #include "kernel/riscv.h"
 #include "kernel/stat.h"
+#include "kernel/syscall.h"
 #include "user/sweep.h"
 #include "user/user.h"
 
@@ -262,6 +263,59 @@ static void do_crypto(void) {
     crypto_wait(op);
 }
 
+static long raw_call(long number, const uint64 *args) {
+  register uint64 a0 asm("a0") = args[0], a1 asm("a1") = args[1], a2 asm("a2") = args[2];
+  register uint64 a3 asm("a3") = args[3], a4 asm("a4") = args[4];
+  register long a7 asm("a7") = number;
+  asm volatile("ecall" : "+r"(a0) : "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a7) : "memory");
+  return a0;
+}
+
+// Registers full of anything, for the calls that neither wait, nor touch the console, nor end the machine.
+static void do_raw(void) {
+  static const int numbers[] = {SYS_fstat,
+                                SYS_chdir,
+                                SYS_open,
+                                SYS_unlink,
+                                SYS_link,
+                                SYS_mkdir,
+                                SYS_exec,
+                                SYS_sync,
+                                SYS_crypto_op,
+                                SYS_take_shared_memory_request,
+                                SYS_remove_shared_memory_request,
+                                SYS_map_shared_pages,
+                                SYS_unmap_shared_pages,
+                                SYS_fsync,
+                                SYS_trace_mark,
+                                SYS_trace_read,
+                                SYS_procinfo,
+                                SYS_meminfo,
+                                0,
+                                23,
+                                1000};
+  uint64 args[5];
+  for (int i = 0; i < 5; i++)
+    switch (dice(5)) {
+    case 0:
+      args[i] = (uint64)address();
+      break;
+    case 1:
+      args[i] = (uint64)path();
+      break;
+    case 2:
+      args[i] = size();
+      break;
+    case 3:
+      args[i] = dice(2) ? getpid() : home_pid;
+      break;
+    default:
+      args[i] = (uint64)dice(1 << 31) << dice(33);
+      break;
+    }
+  raw_call(PICK(numbers), args);
+}
+
 static void do_small(void) {
   switch (dice(9)) {
   case 0:
@@ -294,9 +348,9 @@ static void do_small(void) {
   }
 }
 
-static void (*const actions[])(void) = {do_open,  do_open, do_close, do_dup,   do_read,   do_read,  do_write,
-                                        do_write, do_stat, do_names, do_names, do_names,  do_break, do_break,
-                                        do_pipe,  do_fork, do_share, do_share, do_crypto, do_small};
+static void (*const actions[])(void) = {do_open,  do_open,  do_close,  do_dup,   do_read,  do_read,  do_write, do_write,
+                                        do_stat,  do_names, do_names,  do_names, do_break, do_break, do_pipe,  do_fork,
+                                        do_share, do_share, do_crypto, do_small, do_raw,   do_raw};
 
 static void work(uint64 seed) {
   state = seed;
@@ -319,6 +373,7 @@ static void fail(uint64 seed, int round, const char *what, int value) {
 // One round from its own seed, which prints with a failure and is enough to repeat it.
 static void one_round(uint64 seed, int round) {
   uint64 before = free_frames();
+  char *top = sbrk(0);
   int status;
   for (int i = 0; i < WORKERS; i++) {
     int pid = fork();
@@ -337,6 +392,7 @@ static void one_round(uint64 seed, int round) {
   }
   chdir(HOME);
   sweep();
+  sbrk(-(int)(sbrk(0) - top)); // what workers mapped into this process
   for (int tick = 0; free_frames() < before; tick++) {
     if (tick == SETTLE_TICKS)
       fail(seed, round, "frames lost:", before - free_frames());

@@ -5,6 +5,7 @@
 #include "kernel/fcntl.h"
 #include "kernel/info.h"
 #include "kernel/stat.h"
+#include "kernel/trace.h"
 
 // One call for each pointer argument there is. fd is open for reading and writing on a file of 100 bytes.
 enum { IN, OUT, STRING };
@@ -78,6 +79,16 @@ static int do_take(uint64 a) {
 static int do_remove(uint64 a) {
   return remove_shared_memory_request((void *)a, 64);
 }
+static struct trace_cursor cursor;
+
+static int do_trace_cursor(uint64 a) {
+  int n = trace_read(0, (struct trace_cursor *)a, (struct trace_record *)work, 2);
+  return n > 0 ? 0 : n;
+}
+static int do_trace_records(uint64 a) {
+  int n = trace_read(0, &cursor, (struct trace_record *)a, 1);
+  return n > 0 ? 0 : n;
+}
 static int do_crypto_op(uint64 a) {
   return crypto_op((struct crypto_op *)a, 64);
 }
@@ -107,6 +118,8 @@ static const struct {
     {"take", do_take, OUT},
     {"remove", do_remove, IN},
     {"crypto_op", do_crypto_op, OUT},
+    {"trace_read cursor", do_trace_cursor, OUT},
+    {"trace_read records", do_trace_records, OUT},
 };
 #define CALLS (sizeof(calls) / sizeof(calls[0]))
 
