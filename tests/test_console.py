@@ -6,12 +6,13 @@ import random
 import re
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.harness import image, tree
-from tests.harness.guest import PANIC, Boot, Guest
+from tests.harness.guest import PANIC, PROMPT, Boot, Guest
 
 PASTE = 100  # bytes typed at a time
 
@@ -61,13 +62,13 @@ def test_keys_that_edit(boot: Boot) -> None:
     """^H stops at the line's start; ^U gives up a line of any length; ^D after text ends it."""
     guest = boot()
     guest.keys("\x08\x08\x7fecho first\n")
-    guest.expect(r"(?m)^first\r?$")
+    guest.expect(r"(?m)^first\r?\n" + PROMPT)
     guest.keys("echo " + "no " * 30)
     guest.keys("\x15echo second\n")
-    guest.expect(r"(?m)^second\r?$")
+    guest.expect(r"(?m)^second\r?\n" + PROMPT)
     guest.keys("wc\n")
     guest.keys("abc\x04")
-    guest.expect(r"0 1 3 \r?\n")
+    guest.expect(r"0 1 3 \r?\n" + PROMPT)
     assert guest.run("echo alive") == "alive\n"
 
 
@@ -78,7 +79,9 @@ def test_lines_are_never_mixed(boot: Boot, built: None, tmp_path: Path, cpus: in
     processes, lines = 8, 50
     text = guest.run(f"chatter {processes} {lines}")
     ours = re.compile(r"process (\d+) writes its line number (\d+) and nothing comes in between")
-    kernels = re.compile(r"store page fault: pid \d+ chatter, pc 0x[0-9a-f]+, address 0x[0-9a-f]+: killed")
+    kernels = re.compile(
+        r"store page fault: pid \d+ chatter, pc 0x[0-9a-f]+, address 0x[0-9a-f]+: killed"
+    )
     seen = [0] * processes
     faults = 0
     for line in text.splitlines():
@@ -101,19 +104,30 @@ def free_port() -> int:
 
 @pytest.mark.no_audit("the kernel has panicked")
 @pytest.mark.parametrize("cpus", [1, 3])
-def test_a_panic_says_where_and_stops_every_hart(boot: Boot, cpus: int) -> None:
+def test_a_panic_says_where_and_stops_every_hart(boot: Boot, tmp_path: Path, cpus: int) -> None:
     """Message, hart, process, call chain that resolves to functions; then silence."""
     port = free_port()
     guest = boot(cpus=cpus, extra=("-gdb", f"tcp:127.0.0.1:{port}"))
     guest.forgive(PANIC)
+    attached = tmp_path / "attached"
+    script = [
+        "set arch riscv:rv64",
+        f"target remote 127.0.0.1:{port}",
+        "hbreak sys_sleep",
+        f"shell touch {attached}",
+        "continue",
+        "set $a0 = rank_names[0]",
+        "jump *panic",
+    ]
+    commands = [word for command in script for word in ("-ex", command)]
     gdb = subprocess.Popen(
-        ["gdb-multiarch", "-q", "-nx", "-batch", "-ex", "set arch riscv:rv64"]
-        + ["-ex", f"target remote 127.0.0.1:{port}", "-ex", "hbreak sys_sleep", "-ex", "continue"]
-        + ["-ex", "set $a0 = rank_names[0]", "-ex", "jump *panic", str(tree.KERNEL)],
+        ["gdb-multiarch", "-q", "-nx", "-batch", *commands, str(tree.KERNEL)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    while not attached.exists() and gdb.poll() is None:
+        time.sleep(0.1)
     try:
         guest.keys("sleep 1\n")
         guest.expect(r"panic: tree\r?\n  on hart \d, pid \d+ \w+\r?\n(?:  at 0x[0-9a-f]+\r?\n)+")
