@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all qemu qemu-gdb gdb debug print-gdbport test lint format docs setup clean help FORCE
+.PHONY: all qemu qemu-gdb gdb debug print-gdbport test lint format docs bench setup clean help FORCE
 all:
 
 ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
@@ -100,6 +100,9 @@ build/user/%.o: user/%.c build/user.flags
 build/user/%.o: user/%.S build/user.flags
 	@mkdir -p $(@D)
 	$(call step,CC) $(CC) $(USERFLAGS) $(MOREFLAGS) -MD -MP -c -o $@ $<
+
+# The benchmark is built in other xv6 trees too, without what only this one has.
+build/user/bench.o: MOREFLAGS := -DBENCH_SHARE -DBENCH_GLASS
 
 # An archive: a program carries only what it uses of the library, and may define a function of the same name itself.
 build/user/library.a: $(LIBRARY:%=build/user/%.o)
@@ -197,6 +200,11 @@ format: build/setup/test.mk
 docs:
 	tools/docs/tables
 
+# BENCH_TREES names other xv6 trees to measure in the same run.
+BENCH_TREES ?=
+bench: build/setup/test.mk all
+	tools/bench/bench --write $(BENCH_TREES)
+
 clean:
 	rm -rf build kernel/kernel fs.img .gdbinit
 
@@ -211,6 +219,7 @@ help:
 #: make test       build and run every test; TESTS=tests/test_boot.py runs one file
 #: make lint       check format, types and style; make format mends the format
 #: make docs       write the tables in docs/ anew from the source
+#: make bench      count instructions per operation; BENCH_TREES="DIR..." adds other xv6 trees
 #: make setup      install every Debian package the project uses (packages.txt)
 #: make clean      remove everything the build made
 #: make print-gdbport
