@@ -8,9 +8,7 @@ from __future__ import annotations
 from tests.harness import memory
 from tests.harness.guest import Guest
 
-SETTLE = (
-    20  # looks at the free frames before a difference counts: init may still be reaping orphans
-)
+SETTLE = 20  # looks before a difference counts: init may still be reaping orphans
 
 
 def free_frames(guest: Guest) -> int:
@@ -18,10 +16,22 @@ def free_frames(guest: Guest) -> int:
     return int(guest.run("free -q"))
 
 
+def processes(guest: Guest) -> dict[int, list[str]]:
+    """The rows of `ps` by pid, each split into words: pid, parent, state, ..., name."""
+    rows = [line.split() for line in guest.run("ps").splitlines()[1:]]
+    return {int(row[0]): row for row in rows}
+
+
 def baseline(guest: Guest) -> int:
-    """Free frames of a guest that has just booted, once running a command has warmed its caches."""
-    free_frames(guest)
-    return free_frames(guest)
+    """Free frames of a guest that has just booted: init and the server have settled down to wait.
+
+    Without that, what they allocate while they start would look lost later.
+    """
+    for _ in range(SETTLE):
+        there = processes(guest)
+        if all(pid in there and there[pid][2] == "sleeping" for pid in (1, 2)):
+            return free_frames(guest)
+    raise guest.fail("init and crypto_srv do not come to rest")
 
 
 def check(guest: Guest, before: int) -> None:
@@ -37,10 +47,9 @@ def from_inside(guest: Guest, before: int) -> None:
         now = free_frames(guest)
         if now == before:
             break
-    else:
-        raise guest.fail(
-            f"{before - now} frames lost: {before} were free after boot, {now} are now"
-        )
-    processes = [line.split() for line in guest.run("ps").splitlines()]
-    if not any(row and row[0] == "2" and row[-1] == "crypto_srv" for row in processes):
+    there = processes(guest)
+    if now != before:
+        lost = f"{before - now} frames lost: {before} were free after boot, {now} are now"
+        raise guest.fail(lost)
+    if 2 not in there or there[2][-1] != "crypto_srv":
         raise guest.fail("no crypto_srv with pid 2")
