@@ -34,7 +34,7 @@
   X(11, WAIT, "wait", "proc", TRACE_BOOT, 2, "child:pid status:int")                                                   \
   X(12, KILL, "kill", "proc", TRACE_BOOT, 1, "target:pid")                                                             \
   X(13, SLEEP, "sleep", "sched", 0, 1, "chan:symbol")                                                                  \
-  X(14, WAKEUP, "wakeup", "sched", 0, 3, "woken:pid chan:symbol hart:n")                                               \
+  X(14, WAKEUP, "wakeup", "sched", 0, 3, "woken:pid chan:symbol on:n")                                                 \
   X(15, SWITCH, "switch", "sched", 0, 3, "previous:pid state:proc_state next:pid")                                     \
   X(16, SYS_ENTER, "sys_enter", "sys", 0, 5, "call:syscall a0:hex a1:hex a2:hex a3:hex")                               \
   X(17, SYS_EXIT, "sys_exit", "sys", 0, 2, "call:syscall result:int")                                                  \

@@ -97,7 +97,9 @@ def run(options: argparse.Namespace) -> int:
             }
             for v in verdicts
         ]
-        print(json.dumps({"verdicts": rows, "lost": trace.lost, "problems": trace.problems}, indent=1))
+        print(
+            json.dumps({"verdicts": rows, "lost": trace.lost, "problems": trace.problems}, indent=1)
+        )
     else:
         show(trace, verdicts)
     return int(any(v.violations for v in verdicts))

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tools.guest.memory import GuestError
-from tools.trace import check, export, filters, record, report, show, stats
+from tools.trace import check, export, filters, record, report, show, stats, top
 from tools.trace.console import ROOT
 from tools.trace.tracefile import TraceError
 
@@ -17,27 +17,44 @@ EPILOG = "Exit status: 0 fine, 1 findings, 2 usage or environment."
 
 def _kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--kernel", type=Path, default=ROOT / "kernel" / "kernel", help="the guest's kernel (kernel/kernel)"
+        "--kernel",
+        type=Path,
+        default=ROOT / "kernel" / "kernel",
+        help="the guest's kernel (kernel/kernel)",
     )
 
 
 def _record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser("record", help="boot a guest, type commands, keep every event", epilog=EPILOG)
-    p.add_argument("-o", "--output", type=Path, default=Path("trace.xt"), help="file to write (trace.xt)")
+    p = commands.add_parser(
+        "record", help="boot a guest, type commands, keep every event", epilog=EPILOG
+    )
+    p.add_argument(
+        "-o", "--output", type=Path, default=Path("trace.xt"), help="file to write (trace.xt)"
+    )
     p.add_argument("-e", "--events", default="all", help="events or categories to record (all)")
-    p.add_argument("--cpus", type=int, default=3, choices=range(1, 9), metavar="N", help="harts (3)")
-    p.add_argument("--ring", type=int, default=record.RING, metavar="N", help="records of a hart's ring")
+    p.add_argument(
+        "--cpus", type=int, default=3, choices=range(1, 9), metavar="N", help="harts (3)"
+    )
+    p.add_argument(
+        "--ring", type=int, default=record.RING, metavar="N", help="records of a hart's ring"
+    )
     p.add_argument("--mem", default="128M", help="memory (128M)")
-    p.add_argument("--image", type=Path, default=ROOT / "fs.img", help="disk; a copy is used (fs.img)")
+    p.add_argument(
+        "--image", type=Path, default=ROOT / "fs.img", help="disk; a copy is used (fs.img)"
+    )
     p.add_argument("--console", action="store_true", help="show what the guest printed")
     _kernel(p)
-    p.add_argument("commands", nargs="*", metavar="GUEST COMMAND", help="after --; semicolons separate lines")
+    p.add_argument(
+        "commands", nargs="*", metavar="GUEST COMMAND", help="after --; semicolons separate lines"
+    )
     p.set_defaults(run=record.run_record)
 
 
 def _attach(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     p = commands.add_parser("attach", help="record a running, halted or dead guest", epilog=EPILOG)
-    p.add_argument("-o", "--output", type=Path, default=Path("trace.xt"), help="file to write (trace.xt)")
+    p.add_argument(
+        "-o", "--output", type=Path, default=Path("trace.xt"), help="file to write (trace.xt)"
+    )
     p.add_argument("--seconds", type=float, help="stop after so long (a running guest: until ^C)")
     record.add_source(p)
     _kernel(p)
@@ -51,7 +68,9 @@ def _show(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     form.add_argument("--json", action="store_true", help="one JSON object a line")
     form.add_argument("--csv", action="store_true", help="comma-separated values")
     p.add_argument("--all", action="store_true", help="also what held when the recording began")
-    p.add_argument("-f", "--follow", action="store_true", help="print a running guest's events as they come")
+    p.add_argument(
+        "-f", "--follow", action="store_true", help="print a running guest's events as they come"
+    )
     filters.add_filters(p)
     record.add_source(p)
     _kernel(p)
@@ -59,16 +78,22 @@ def _show(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 
 def _check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser("check", help="judge a trace by the rules of a sound run", epilog=EPILOG)
+    p = commands.add_parser(
+        "check", help="judge a trace by the rules of a sound run", epilog=EPILOG
+    )
     p.add_argument("trace", nargs="?", type=Path, help="trace file")
-    p.add_argument("--rule", action="append", metavar="NAME", help="only this rule; may be repeated")
+    p.add_argument(
+        "--rule", action="append", metavar="NAME", help="only this rule; may be repeated"
+    )
     p.add_argument("--list", action="store_true", help="list the rules")
     p.add_argument("--json", action="store_true", help="one JSON object")
     p.set_defaults(run=check.run)
 
 
 def _stats(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser("stats", help="numbers of a trace, or of two side by side", epilog=EPILOG)
+    p = commands.add_parser(
+        "stats", help="numbers of a trace, or of two side by side", epilog=EPILOG
+    )
     p.add_argument("traces", nargs="+", metavar="TRACE", help="one trace file, or two to compare")
     p.add_argument("--json", action="store_true", help="a JSON list")
     p.set_defaults(run=stats.run)
@@ -77,9 +102,13 @@ def _stats(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
 def _export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     p = commands.add_parser("export", help="write a trace in a standard format", epilog=EPILOG)
     p.add_argument("trace", type=Path, help="trace file")
-    p.add_argument("--ctf", type=Path, metavar="DIR", help="CTF 1.8, for babeltrace2 and Trace Compass")
+    p.add_argument(
+        "--ctf", type=Path, metavar="DIR", help="CTF 1.8, for babeltrace2 and Trace Compass"
+    )
     p.add_argument("--trace-dat", type=Path, metavar="FILE", help="for trace-cmd and KernelShark")
-    p.add_argument("--perfetto", type=Path, metavar="FILE", help="JSON for ui.perfetto.dev, chrome://tracing")
+    p.add_argument(
+        "--perfetto", type=Path, metavar="FILE", help="JSON for ui.perfetto.dev, chrome://tracing"
+    )
     p.add_argument("--csv", type=Path, metavar="FILE", help="comma-separated values")
     p.set_defaults(run=export.run)
 
@@ -87,20 +116,32 @@ def _export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     p = commands.add_parser("report", help="draw a trace as one HTML page", epilog=EPILOG)
     p.add_argument("trace", type=Path, help="trace file")
-    p.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="page to write (beside the trace)")
+    p.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.html", help="page to write (beside the trace)"
+    )
     p.add_argument("--title", help="heading of the page (the commands that ran)")
     p.set_defaults(run=report.run)
 
 
+def _top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    p = commands.add_parser("top", help="live view of a running guest", epilog=EPILOG)
+    p.add_argument("--once", action="store_true", help="print one picture and end")
+    record.add_source(p)
+    _kernel(p)
+    p.set_defaults(run=top.run)
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = argparse.ArgumentParser(
-        prog="xv6-trace", description="Record, show, judge, export and draw traces of a guest.", epilog=EPILOG
+    whole = argparse.ArgumentParser(
+        prog="xv6-trace",
+        description="Record, show, judge, export and draw traces of a guest.",
+        epilog=EPILOG,
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_record, _attach, _show, _check, _stats, _export, _report):
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_record, _attach, _show, _check, _stats, _export, _report, _top):
         add(commands)
-    return top
+    return whole
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -112,6 +153,10 @@ def main(arguments: list[str] | None = None) -> int:
         return status
     except (TraceError, GuestError) as error:
         print(f"xv6-trace: {error}", file=sys.stderr)
+        return 2
+    except KeyError as error:  # views ask for events' arguments by name
+        text = f"{error.args[0]}: its table of events is another version's, or damaged"
+        print(f"xv6-trace: this trace cannot be judged for lack of {text}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

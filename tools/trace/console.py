@@ -30,7 +30,16 @@ class Console:
         self.folder = Path(tempfile.mkdtemp(prefix="xv6-trace-", dir=ROOT / "build"))
         copy = self.folder / "fs.img"
         shutil.copyfile(image, copy)
-        arguments = ["--kernel", str(kernel), "--image", str(copy), "--cpus", str(cpus), "--mem", mem]
+        arguments = [
+            "--kernel",
+            str(kernel),
+            "--image",
+            str(copy),
+            "--cpus",
+            str(cpus),
+            "--mem",
+            mem,
+        ]
         self.child = pexpect.spawn(
             str(ROOT / "tools" / "run"),
             [*arguments, "--", "-append", bootargs],
@@ -75,7 +84,9 @@ class Console:
                 found = self.child.expect([PROMPT, PANIC, pexpect.EOF, pexpect.TIMEOUT])
                 if found:
                     self.panicked = found == 1
-                    self.error = ("", "panicked", "ended", f"printed no prompt for {PATIENCE} s")[found]
+                    self.error = ("", "panicked", "ended", f"printed no prompt for {PATIENCE} s")[
+                        found
+                    ]
                     break
                 if line:
                     self.child.send(line + "\n")

@@ -131,7 +131,9 @@ def _stream(
             begin = max(begin, 0) if number else int(rows["time"][0])
             bits = (HEADER.size + events.nbytes) * 8
             out.write(
-                HEADER.pack(MAGIC, 0, identity.bytes, begin, last, bits, bits, number, discarded, hart)
+                HEADER.pack(
+                    MAGIC, 0, identity.bytes, begin, last, bits, bits, number, discarded, hart
+                )
             )
             out.write(events.tobytes())
             begin = last

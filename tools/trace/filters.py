@@ -48,11 +48,15 @@ def selected(trace: Trace, options: argparse.Namespace) -> np.ndarray:
         except ValueError as error:
             raise TraceError(str(error)) from None
     if options.pid is not None:
-        keep &= (records["pid"] == options.pid) | _mentions(trace, ("pid",), options.pid, options.pid + 1)
+        keep &= (records["pid"] == options.pid) | _mentions(
+            trace, ("pid",), options.pid, options.pid + 1
+        )
     if options.program is not None:
         names = trace.names
         if options.program not in names:
-            raise TraceError(f"{options.program}: no such program in this trace ({', '.join(names[2:])})")
+            raise TraceError(
+                f"{options.program}: no such program in this trace ({', '.join(names[2:])})"
+            )
         keep &= trace.programs == names.index(options.program)
     if options.hart is not None:
         keep &= records["hart"] == options.hart

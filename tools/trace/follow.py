@@ -103,7 +103,9 @@ class Follower:
             if not p.root or pte_set < 0:
                 continue
             for leaf in read_table(self.kernel.memory, p.root, "user").leaves():
-                rows.append((now, 0, pte_set, 0, p.pid, (p.root, leaf.va, leaf.pa, leaf.entry & 0x3FF, 0)))
+                rows.append(
+                    (now, 0, pte_set, 0, p.pid, (p.root, leaf.va, leaf.pa, leaf.entry & 0x3FF, 0))
+                )
         return np.array(rows, RECORD)
 
     def recorded(self) -> int:
@@ -114,7 +116,11 @@ class Follower:
 def describe(follower: Follower, writer: Writer, **facts: Any) -> None:
     """Writes what makes the file readable without this guest."""
     path = follower.kernel.elf.path
-    facts |= {"kernel": Path(path).name, "build_id": build_id(path), "frequency": follower.frequency}
+    facts |= {
+        "kernel": Path(path).name,
+        "build_id": build_id(path),
+        "frequency": follower.frequency,
+    }
     facts |= {"harts": len(follower.rings), "created": time.strftime("%Y-%m-%d %H:%M:%S")}
     writer.about(facts, symbols_of(follower.kernel.elf))
 

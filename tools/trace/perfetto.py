@@ -47,7 +47,11 @@ def entries(trace: Trace) -> Iterator[dict[str, Any]]:
         start, stop = int(time[call.entry]), int(time[call.exit]) if call.exit >= 0 else end
         row = {"ph": "X", "name": names.get(call.number, str(call.number)), "cat": "sys"}
         row |= {"pid": call.pid, "tid": call.pid, "ts": start / us, "dur": (stop - start) / us}
-        args = {"result": int(trace.records["args"][call.exit, 1].astype(np.int64))} if call.exit >= 0 else {}
+        args = (
+            {"result": int(trace.records["args"][call.exit, 1].astype(np.int64))}
+            if call.exit >= 0
+            else {}
+        )
         yield row | {"args": args}
     spans = [trace.table.id(n) for n in SPANS]
     instants = np.flatnonzero(trace.emitted & ~np.isin(trace.records["event"], spans))
@@ -63,14 +67,27 @@ def _requests(trace: Trace, us: float) -> Iterator[dict[str, Any]]:
     time = trace.records["time"]
     for n, q in enumerate(Requests(trace).all):
         steps = sorted(q.steps.values())
-        common = {"cat": "request", "id": n, "pid": q.client, "tid": q.client, "name": f"request {q.number}"}
+        common = {
+            "cat": "request",
+            "id": n,
+            "pid": q.client,
+            "tid": q.client,
+            "name": f"request {q.number}",
+        }
         yield common | {"ph": "b", "ts": int(time[steps[0]]) / us, "args": {"size": q.size}}
         for step, i in q.steps.items():
             yield common | {"ph": "n", "ts": int(time[i]) / us, "args": {"step": step}}
         yield common | {"ph": "e", "ts": int(time[steps[-1]]) / us, "args": {}}
         if "enqueue" in q.steps and "dequeue" in q.steps:
             for phase, step, pid in (("s", "enqueue", q.client), ("f", "dequeue", q.server)):
-                arrow = {"ph": phase, "cat": "flow", "id": n, "name": "request", "pid": pid, "tid": pid}
+                arrow = {
+                    "ph": phase,
+                    "cat": "flow",
+                    "id": n,
+                    "name": "request",
+                    "pid": pid,
+                    "tid": pid,
+                }
                 ends = {"bp": "e"} if phase == "f" else {}
                 yield arrow | {"ts": int(time[q.steps[step]]) / us} | ends
 

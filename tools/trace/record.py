@@ -46,7 +46,9 @@ def command_lines(words: list[str]) -> list[str]:
     lines = [line.strip() for line in " ".join(words).split(";")]
     for line in lines:
         if len(line) > LINE:
-            raise TraceError(f"{line[:20]}...: the guest's console takes {LINE} characters in a line")
+            raise TraceError(
+                f"{line[:20]}...: the guest's console takes {LINE} characters in a line"
+            )
     return [line for line in lines if line]
 
 
@@ -96,7 +98,9 @@ def record(
         if console.error and not console.panicked:
             print(f"xv6-trace: the guest {console.error}; the trace ends there", file=sys.stderr)
         if console.panicked:
-            print("xv6-trace: the guest panicked; its last events are in the trace", file=sys.stderr)
+            print(
+                "xv6-trace: the guest panicked; its last events are in the trace", file=sys.stderr
+            )
     progress.end()
     return {"events": writer.count, "lost": follower.lost, "panicked": int(console.panicked)}
 
@@ -149,9 +153,15 @@ def open_source(options: argparse.Namespace) -> tuple[Kernel, bool]:
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Declares the options that name a guest."""
     group = parser.add_argument_group("the guest").add_mutually_exclusive_group()
-    group.add_argument("--ram", metavar="FILE", help="memory file of a running guest (the one that runs)")
-    group.add_argument("--gdb", metavar="[HOST:]PORT", help="debug port of a guest; halts it while reading")
-    group.add_argument("--dump", metavar="FILE", help="raw copy of a guest's memory from 0x80000000")
+    group.add_argument(
+        "--ram", metavar="FILE", help="memory file of a running guest (the one that runs)"
+    )
+    group.add_argument(
+        "--gdb", metavar="[HOST:]PORT", help="debug port of a guest; halts it while reading"
+    )
+    group.add_argument(
+        "--dump", metavar="FILE", help="raw copy of a guest's memory from 0x80000000"
+    )
     group.add_argument("--core", metavar="FILE", help="ELF core of dump-guest-memory")
 
 
@@ -185,5 +195,3 @@ def run_attach(options: argparse.Namespace) -> int:
     return report_counts(
         options.output, attach(options.output, kernel, live=live, seconds=options.seconds)
     )
-
-

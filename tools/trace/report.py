@@ -15,6 +15,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+from markupsafe import Markup
 
 from tools.trace import trace as normaliser
 from tools.trace.check import judge
@@ -57,7 +58,9 @@ class Columns:
         span = high - low
         width = 1 if span < 1 << 8 else 2 if span < 1 << 16 else 4
         narrow = (values - np.uint64(low)).astype(f"<u{width}")
-        data = narrow.view(np.uint8).reshape(-1, width).T.tobytes()  # all low bytes, then all next ones
+        data = (
+            narrow.view(np.uint8).reshape(-1, width).T.tobytes()
+        )  # all low bytes, then all next ones
         place = {"w": width, "n": len(values), "b": low, "o": self.size}
         self.parts.append(data)
         self.size += len(data)
@@ -94,7 +97,9 @@ def _events(trace: Trace, columns: Columns) -> dict[str, Any]:
         mine = words[np.flatnonzero(events == event)]
         info = trace.table.events.get(event)
         slots = info.slots if info else 5
-        out["args"][event] = [columns.add(np.ascontiguousarray(mine[:, 3 + s])) for s in range(slots)]
+        out["args"][event] = [
+            columns.add(np.ascontiguousarray(mine[:, 3 + s])) for s in range(slots)
+        ]
     return out
 
 
@@ -139,7 +144,9 @@ def _verdicts(trace: Trace) -> list[dict[str, Any]]:
             "word": v.word,
             "reason": v.undecided,
             "count": len(v.violations),
-            "violations": [{"text": x.text, "records": x.records} for x in v.violations[:VIOLATIONS]],
+            "violations": [
+                {"text": x.text, "records": x.records} for x in v.violations[:VIOLATIONS]
+            ],
         }
         for v in judge(trace)
     ]
@@ -166,7 +173,8 @@ def contents(trace: Trace) -> tuple[dict[str, Any], str]:
         "names": trace.names,
         "history": _history(trace),
         "processes": [
-            [int(p["pid"]), int(p["parent"]), int(p["root"]), int(p["time"])] for p in trace.processes
+            [int(p["pid"]), int(p["parent"]), int(p["root"]), int(p["time"])]
+            for p in trace.processes
         ],
         "symbols": _symbols(trace),
         "requests": _requests(trace),
@@ -190,9 +198,9 @@ def page(trace: Trace, title: str) -> str:
     script = "\n".join((PAGE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     return template.render(
         title=title,
-        style=jinja2.utils.markupsafe.Markup((PAGE / "style.css").read_text(encoding="utf-8")),
-        script=jinja2.utils.markupsafe.Markup(script),
-        description=jinja2.utils.markupsafe.Markup(text.replace("<", "\\u003c")),
+        style=Markup((PAGE / "style.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        description=Markup(text.replace("<", "\\u003c")),
         packed=packed,
     )
 

@@ -63,7 +63,10 @@ class Requests:
         self._open: dict[int, Request] = {}  # by number
         self._serving: dict[int, Request] = {}  # by the server's pid
         self._written: dict[int, int] = {}  # by client: its latest INIT
-        ids = {trace.table.id(n): n for n in ("enqueue", "dequeue", "map", "state", "unmap", "complete")}
+        ids = {
+            trace.table.id(n): n
+            for n in ("enqueue", "dequeue", "map", "state", "unmap", "complete")
+        }
         indices = trace.of(*ids.values())
         rows = trace.records[indices]
         for i, event, pid, args in zip(
@@ -131,7 +134,11 @@ class Requests:
     def latencies(self, first: str, last: str) -> np.ndarray:
         """Ticks from one step to another, for the requests that have both."""
         time = self.trace.records["time"]
-        pairs = [(r.steps[first], r.steps[last]) for r in self.all if first in r.steps and last in r.steps]
+        pairs = [
+            (r.steps[first], r.steps[last])
+            for r in self.all
+            if first in r.steps and last in r.steps
+        ]
         if not pairs:
             return np.zeros(0, np.int64)
         at = np.array(pairs)

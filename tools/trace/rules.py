@@ -79,7 +79,9 @@ class Rule:
 RULES: list[Rule] = []
 
 
-def rule(demand: str, *events: str, gaps: bool = False) -> Callable[[Callable[[Run], Found]], Callable[[Run], Found]]:
+def rule(
+    demand: str, *events: str, gaps: bool = False
+) -> Callable[[Callable[[Run], Found]], Callable[[Run], Found]]:
     """Adds a function to the table of rules. gaps: it is decidable even where records were lost."""
 
     def add(look: Callable[[Run], Found]) -> Callable[[Run], Found]:
@@ -96,7 +98,9 @@ def time_goes_on(run: Run) -> Found:
     for hart in np.unique(r["hart"]).tolist():
         mine = np.flatnonzero((r["hart"] == hart) & (r["sequence"] > 0))
         order = mine[np.argsort(r["sequence"][mine], kind="stable")]
-        back = np.flatnonzero(np.diff(r["time"][order].astype(np.int64)) < -run.trace.frequency // 1000)
+        back = np.flatnonzero(
+            np.diff(r["time"][order].astype(np.int64)) < -run.trace.frequency // 1000
+        )
         for i in back.tolist():
             pair = (int(order[i]), int(order[i + 1]))
             yield Violation(f"hart {hart}: a later record has an earlier time", pair)
@@ -121,14 +125,29 @@ def first_in_first_out(run: Run) -> Found:
         else:
             if place[0]:
                 ahead = waiting[0]
-                yield Violation(f"request {a['request']} is taken before request {ahead[0]}", (ahead[1], i))
+                yield Violation(
+                    f"request {a['request']} is taken before request {ahead[0]}", (ahead[1], i)
+                )
             del waiting[place[0]]
 
 
-@rule("within a request: dequeue, map, state, unmap, complete, in this order", "enqueue", "dequeue", "map", "unmap", "complete")
+@rule(
+    "within a request: dequeue, map, state, unmap, complete, in this order",
+    "enqueue",
+    "dequeue",
+    "map",
+    "unmap",
+    "complete",
+)
 def steps_nest(run: Run) -> Found:
     """A step comes after the one it depends on."""
-    needed = (("dequeue", "enqueue"), ("map", "dequeue"), ("state", "map"), ("unmap", "map"), ("complete", "dequeue"))
+    needed = (
+        ("dequeue", "enqueue"),
+        ("map", "dequeue"),
+        ("state", "map"),
+        ("unmap", "map"),
+        ("complete", "dequeue"),
+    )
     for q in run.requests:
         if "enqueue" not in q.steps:
             continue  # began before the trace
@@ -137,18 +156,29 @@ def steps_nest(run: Run) -> Found:
                 continue
             if before not in q.steps:
                 if step != "complete" or q.outcome == SERVED:
-                    yield Violation(f"request {q.number}: {step} without {before}", (q.steps[step],))
+                    yield Violation(
+                        f"request {q.number}: {step} without {before}", (q.steps[step],)
+                    )
             elif q.steps[step] < q.steps[before]:
-                yield Violation(f"request {q.number}: {step} before {before}", (q.steps[step], q.steps[before]))
+                yield Violation(
+                    f"request {q.number}: {step} before {before}", (q.steps[step], q.steps[before])
+                )
         if "state" in q.steps and "unmap" in q.steps and q.steps["unmap"] < q.steps["state"]:
-            yield Violation(f"request {q.number}: state changed after unmap", (q.steps["unmap"], q.steps["state"]))
+            yield Violation(
+                f"request {q.number}: state changed after unmap",
+                (q.steps["unmap"], q.steps["state"]),
+            )
 
 
 @rule("no state change without a mapping to make it through", "map", "unmap", "state")
 def state_is_mapped(run: Run) -> Found:
     """A server's flag lies in a range that is mapped into it at that moment."""
     mapped: dict[int, list[tuple[int, int]]] = {}
-    clients = {int(c) for c in run.trace.arg("fork", "child", run.trace.of("fork"))} if len(run.trace.of("fork")) else set()
+    clients = (
+        {int(c) for c in run.trace.arg("fork", "child", run.trace.of("fork"))}
+        if len(run.trace.of("fork"))
+        else set()
+    )
     servers = {q.server for q in run.requests if q.server}
     for i, event, pid, a in run.rows("map", "unmap", "state"):
         if event == "map":
@@ -158,7 +188,10 @@ def state_is_mapped(run: Run) -> Found:
             mapped[a["target"]] = [r for r in ranges if r[0] // PAGE != a["va"] // PAGE]
         elif pid in servers and pid not in clients:
             if not any(start <= a["op"] < end for start, end in mapped.get(pid, [])):
-                yield Violation(f"{run.name(pid, i)} changes the state at {a['op']:#x}, where nothing is mapped", (i,))
+                yield Violation(
+                    f"{run.name(pid, i)} changes the state at {a['op']:#x}, where nothing is mapped",
+                    (i,),
+                )
 
 
 @rule("nothing is mapped twice in one place, nor unmapped twice", "map", "unmap", "exec", "exit")
@@ -170,7 +203,9 @@ def mapped_once(run: Run) -> Found:
         if event in ("exec", "exit"):
             mapped.pop(pid, None)
         elif event == "fork":
-            mapped[a["child"]] = dict(mapped.get(pid, {}))  # a child shares its parent's shared pages
+            mapped[a["child"]] = dict(
+                mapped.get(pid, {})
+            )  # a child shares its parent's shared pages
         else:
             start = a["to"] if event == "map" else a["va"]
             target = a["dst"] if event == "map" else a["target"]
@@ -188,7 +223,13 @@ def mapped_once(run: Run) -> Found:
                     yield Violation(text, (i,))
 
 
-@rule("a frame is allocated only when free, freed once, and not while it is mapped", "alloc", "free", "pte_set", "pte_clear")
+@rule(
+    "a frame is allocated only when free, freed once, and not while it is mapped",
+    "alloc",
+    "free",
+    "pte_set",
+    "pte_clear",
+)
 def frames_are_freed_once(run: Run) -> Found:
     """Follows every frame from allocation to free."""
     trace = run.trace
@@ -200,7 +241,9 @@ def frames_are_freed_once(run: Run) -> Found:
         frame = a["frame"]
         if event == "alloc":
             if frame in allocated:
-                yield Violation(f"frame {frame:#x} is allocated while it is in use", (allocated[frame], i))
+                yield Violation(
+                    f"frame {frame:#x} is allocated while it is in use", (allocated[frame], i)
+                )
             allocated[frame] = i
             free.pop(frame, None)
         elif event == "free":
@@ -220,12 +263,20 @@ def frames_are_freed_once(run: Run) -> Found:
                 mapped.get(old, {}).pop(key, None)
             if event == "pte_set":
                 if frame in free and trace.records["sequence"][i]:
-                    yield Violation(f"frame {frame:#x} is mapped while it is free", (free[frame], i))
+                    yield Violation(
+                        f"frame {frame:#x} is mapped while it is free", (free[frame], i)
+                    )
                 leaves[key] = frame
                 mapped.setdefault(frame, {})[key] = i
 
 
-@rule("a frame's count follows its references and never leaves zero by a reference", "alloc", "ref", "unref", "free")
+@rule(
+    "a frame's count follows its references and never leaves zero by a reference",
+    "alloc",
+    "ref",
+    "unref",
+    "free",
+)
 def counts_add_up(run: Run) -> Found:
     """Counts in the records against counts kept here. Two harts may emit in the other order than they counted."""
     counts: dict[int, tuple[int, int]] = {}
@@ -236,7 +287,9 @@ def counts_add_up(run: Run) -> Found:
             counts[frame] = (1, i)
         elif event == "free":
             if known and known[0] > 1:
-                yield Violation(f"frame {frame:#x} is freed with {known[0]} references", (known[1], i))
+                yield Violation(
+                    f"frame {frame:#x} is freed with {known[0]} references", (known[1], i)
+                )
             counts[frame] = (0, i)
         elif known:
             now = known[0] + (1 if event == "ref" else -1)
@@ -256,12 +309,19 @@ def size_follows(run: Run) -> Found:
         target = a["target"]
         known = size.get(target)
         if known and known[0] != a["old"]:
-            text = f"{run.name(target, i)}: size was {known[0]:#x} and now changes from {a['old']:#x}"
+            text = (
+                f"{run.name(target, i)}: size was {known[0]:#x} and now changes from {a['old']:#x}"
+            )
             yield Violation(text, (known[1], i))
         size[target] = (a["new"], i)
 
 
-@rule("mappings change the size by whole pages, and the top's unmapping gives it back", "map", "unmap", "resize")
+@rule(
+    "mappings change the size by whole pages, and the top's unmapping gives it back",
+    "map",
+    "unmap",
+    "resize",
+)
 def size_follows_mappings(run: Run) -> Found:
     """A map is announced by a resize of its destination that covers it."""
     last: dict[int, tuple[int, int, int]] = {}
@@ -305,22 +365,33 @@ def requests_end(run: Run) -> Found:
     for q in run.requests:
         first = q.records[0]
         if "complete" not in q.steps and run.end - int(time[first]) > patience:
-            yield Violation(f"request {q.number} of {run.name(q.client, first)} never ends", tuple(q.records))
+            yield Violation(
+                f"request {q.number} of {run.name(q.client, first)} never ends", tuple(q.records)
+            )
 
 
 @rule("a served request was answered", "dequeue", "state", "complete")
 def served_means_answered(run: Run) -> Found:
     """The server raised the flag, to DONE or ERROR, before the client was released."""
     for q in run.requests:
-        if "complete" in q.steps and q.outcome == SERVED and "dequeue" in q.steps and "state" not in q.steps:
-            yield Violation(f"request {q.number} ends as served, but its state never changed", tuple(q.records))
+        if (
+            "complete" in q.steps
+            and q.outcome == SERVED
+            and "dequeue" in q.steps
+            and "state" not in q.steps
+        ):
+            yield Violation(
+                f"request {q.number} ends as served, but its state never changed", tuple(q.records)
+            )
 
 
 @rule("a process does nothing after its exit", "exit", "fork")
 def the_dead_are_silent(run: Run) -> Found:
     """Between exit and the reuse of a pid only the teardown of its own memory happens."""
     dead: dict[int, int] = {}
-    for i, event, pid, a in run.rows("exit", "fork", "exec", "map", "enqueue", "sys_enter", "server_start"):
+    for i, event, pid, a in run.rows(
+        "exit", "fork", "exec", "map", "enqueue", "sys_enter", "server_start"
+    ):
         if event == "fork":
             dead.pop(a["child"], None)
         elif event == "server_start":

@@ -25,7 +25,9 @@ def loss_lines(trace: Trace) -> list[str]:
         lines.append(f"hart {hart}: {count} events came before the first one here")
     for loss in trace.losses:
         start, end = trace.seconds(loss.after), trace.seconds(loss.before)
-        lines.append(f"hart {loss.hart}: {loss.count} events lost between {start:.6f} and {end:.6f}")
+        lines.append(
+            f"hart {loss.hart}: {loss.count} events lost between {start:.6f} and {end:.6f}"
+        )
     return lines
 
 
@@ -68,7 +70,14 @@ def follow(options: argparse.Namespace) -> int:
             fresh = follower.poll()
             if len(held):
                 contents = Contents(
-                    follower.table, held, processes, np.zeros(0, LOSS), np.zeros(0, MASK), symbols, about, []
+                    follower.table,
+                    held,
+                    processes,
+                    np.zeros(0, LOSS),
+                    np.zeros(0, MASK),
+                    symbols,
+                    about,
+                    [],
                 )
                 trace = normaliser.normalise(contents)
                 for block in Formatter(trace).lines(selected(trace, options)):

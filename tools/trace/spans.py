@@ -101,7 +101,9 @@ def times(trace: Trace) -> dict[int, Times]:
     indices = trace.of("switch", "wakeup")
     rows = trace.records[indices]
     switch = trace.table.id("switch")
-    for event, now, args in zip(rows["event"].tolist(), rows["time"].tolist(), rows["args"].tolist()):
+    for event, now, args in zip(
+        rows["event"].tolist(), rows["time"].tolist(), rows["args"].tolist()
+    ):
         if event != switch:
             if state.get(args[0], ("", 0))[0] == ASLEEP:
                 leave(args[0], now)

@@ -96,7 +96,9 @@ def show(trace: Trace) -> None:
     if m["stages"]:
         print(f"{'requests, microseconds':<24} {'count':>6} {width}")
         for name, row in m["stages"].items():
-            print(f"{name:<24} {row['count']:>6} " + " ".join(f"{row[q]:>9.1f}" for q, _ in QUANTILES))
+            print(
+                f"{name:<24} {row['count']:>6} " + " ".join(f"{row[q]:>9.1f}" for q, _ in QUANTILES)
+            )
         whole = Requests(trace).latencies("enqueue", "complete")
         if len(whole):
             print("\nenqueue to complete, microseconds")
@@ -115,7 +117,9 @@ def show(trace: Trace) -> None:
     for name, count in sorted(m["events"].items(), key=lambda item: -item[1]):
         print(f"{name:<24} {count:>8}")
     if m["frames"]:
-        print(f"\nframes free: {m['frames']['least free']} at least, {m['frames']['free at the end']} at the end")
+        print(
+            f"\nframes free: {m['frames']['least free']} at least, {m['frames']['free at the end']} at the end"
+        )
     if m["locks"]:
         print(f"\n{'lock':<32} {'waits':>8} {'waited':>10} {'longest':>10}  microseconds")
         for name, row in m["locks"].items():

@@ -5,6 +5,7 @@ is shown all the same.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from tools.guest.elf import Elf
 from tools.guest.memory import GuestError
 
 EVENT_ROW = struct.Struct("<HHH18s8s96s")
+ROW_TEXT = re.compile(r"[a-z_0-9]+ [a-z_0-9]+ ?( ?[a-z_0-9]+:[a-z_0-9]+)*")
 VALUE_ROW = struct.Struct("<12sI32s")
 RECORD = np.dtype(
     [
@@ -60,9 +62,13 @@ class Table:
         self.events: dict[int, EventInfo] = {}
         self.values: dict[str, dict[int, str]] = {}
         for id_, flags, slots, *texts in EVENT_ROW.iter_unpack(events):
-            name, category, arguments = (t.split(b"\0")[0].decode("ascii", "replace") for t in texts)
+            name, category, arguments = (
+                t.split(b"\0")[0].decode("ascii", "replace") for t in texts
+            )
             pairs = tuple((a.partition(":")[0], a.partition(":")[2]) for a in arguments.split())
             self.events[id_] = EventInfo(id_, name, category, flags, min(slots, ARGS), pairs)
+            if not ROW_TEXT.fullmatch(f"{name} {category} {arguments}"):
+                raise ValueError("not a table of events")
         for set_, value, name in VALUE_ROW.iter_unpack(values):
             names = self.values.setdefault(set_.split(b"\0")[0].decode("ascii", "replace"), {})
             names[value] = name.split(b"\0")[0].decode("ascii", "replace")
@@ -91,9 +97,7 @@ class Table:
         """Ids of a comma-separated list of events and categories, or all; raises ValueError naming a bad one."""
         chosen: set[int] = set()
         for word in filter(None, text.split(",")):
-            found = {
-                i for i, e in self.events.items() if word in ("all", e.name, e.category)
-            }
+            found = {i for i, e in self.events.items() if word in ("all", e.name, e.category)}
             if not found:
                 known = ", ".join(sorted(self.ids))
                 raise ValueError(f"{word}: no such event or category (events: {known})")

@@ -100,7 +100,9 @@ class Formatter:
             name = info.arguments[slot][0] if info else f"a{slot}"
             line += f" {name}=%s"
             columns.append(
-                self.column(info, slot, indices) if info else [hex(v) for v in r["args"][:, slot].tolist()]
+                self.column(info, slot, indices)
+                if info
+                else [hex(v) for v in r["args"][:, slot].tolist()]
             )
         line += "\n"
         return [line % row for row in zip(*columns)]

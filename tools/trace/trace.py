@@ -41,7 +41,9 @@ class Trace:
     about: dict[str, Any]
     problems: list[str]
     losses: list[Loss] = field(default_factory=list)
-    missing_before: dict[int, int] = field(default_factory=dict)  # hart: records older than its first
+    missing_before: dict[int, int] = field(
+        default_factory=dict
+    )  # hart: records older than its first
 
     @property
     def frequency(self) -> int:
@@ -231,7 +233,9 @@ def normalise(contents: Contents) -> Trace:
         keep[np.concatenate(copies)] = False
         records, time = records[keep], time[keep]
     if np.any(time[1:] < time[:-1]):
-        whole = records.view(f"V{RECORD.itemsize}")  # moved as 64 bytes: by fields takes many times longer
+        whole = records.view(
+            f"V{RECORD.itemsize}"
+        )  # moved as 64 bytes: by fields takes many times longer
         records = whole.take(np.argsort(time, kind="stable")).view(RECORD)
     losses.sort(key=lambda loss: loss.before)
     return Trace(

@@ -68,7 +68,10 @@ class Symbols:
     @staticmethod
     def decode(data: bytes) -> "Symbols":
         """From the file; raises ValueError or zlib.error if it is damaged."""
-        rows = [line.split(" ", 2) for line in zlib.decompressobj().decompress(data).decode().splitlines()]
+        rows = [
+            line.split(" ", 2)
+            for line in zlib.decompressobj().decompress(data).decode().splitlines()
+        ]
         return Symbols(
             np.array([int(r[0], 16) for r in rows], "<u8"),
             np.array([int(r[1], 16) for r in rows], "<u8"),
@@ -117,7 +120,9 @@ def _chunks(data: memoryview, problems: list[str]) -> dict[bytes, list[memoryvie
         if tag == b"records" and after == len(data):
             kept = (len(data) - start) // RECORD.itemsize
             found.setdefault(tag, []).append(data[start : start + kept * RECORD.itemsize])
-            problems.append(f"the file ends in the middle of a chunk: its first {kept} records were kept")
+            problems.append(
+                f"the file ends in the middle of a chunk: its first {kept} records were kept"
+            )
         elif tag.isalpha() and tag not in TAGS and start + length <= len(data) and length % 8 == 0:
             after = start + length  # from a later version
         else:
@@ -136,7 +141,9 @@ def _bytes_of(path: str | Path) -> memoryview:
     with open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size < 8:
             return memoryview(b"")
-        flags = mmap.MAP_PRIVATE | getattr(mmap, "MAP_POPULATE", 0)  # one fault instead of one a page
+        flags = mmap.MAP_PRIVATE | getattr(
+            mmap, "MAP_POPULATE", 0
+        )  # one fault instead of one a page
         return memoryview(mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ))
 
 
@@ -154,7 +161,9 @@ def read(path: str | Path) -> Contents:
         values = chunks.get(b"values", [memoryview(b"")])[0]
         table = Table(bytes(chunks[b"events"][0]), bytes(values))
     except (KeyError, ValueError):
-        raise TraceError(f"{path}: its table of events is damaged; nothing can be decoded") from None
+        raise TraceError(
+            f"{path}: its table of events is damaged; nothing can be decoded"
+        ) from None
     symbols, about = Symbols(), {}
     try:
         if b"symbols" in chunks:
@@ -162,7 +171,9 @@ def read(path: str | Path) -> Contents:
         for part in chunks.get(b"about", []):
             about.update(json.loads(bytes(part).rstrip(b"\0 ")))
     except (ValueError, zlib.error, IndexError):
-        problems.append("the kernel's symbols or the description are damaged: addresses stay numbers")
+        problems.append(
+            "the kernel's symbols or the description are damaged: addresses stay numbers"
+        )
     return Contents(
         table,
         _array(chunks.get(b"records", []), RECORD),

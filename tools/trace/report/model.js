@@ -109,7 +109,7 @@ class Model {
       const steps = Object.entries(q.steps).sort((a, b) => a[1] - b[1]);
       const start = t.time[steps[0][1]], end = t.time[steps[steps.length - 1][1]];
       let row = rows.findIndex((r) => r.end < start);
-      if (row < 0 && rows.length < 12) row = rows.push({end: 0, spans: new Spans()}) - 1;
+      if (row < 0 && rows.length < 6) row = rows.push({end: 0, spans: new Spans()}) - 1;
       if (row < 0) row = rows.length - 1;
       steps.slice(1).forEach(([name, i], k) => rows[row].spans.add(t.time[steps[k][1]], t.time[i], name, n));
       rows[row].end = end;
@@ -121,11 +121,22 @@ class Model {
       lanes.push({kind: 'process', title, pid, spans: this.states.get(pid), calls: this.calls.get(pid),
         ticks: this.byPid.get(pid), height: 34});
     }
-    let y = 0;
-    for (const lane of lanes) { lane.y = y; y += lane.height; }
-    this.height = y;
+    const exits = new Map(t.of('exit').map((i) => [t.pid[i], t.time[i]]));
+    for (const lane of lanes) {
+      const first = lane.ticks?.[0];
+      lane.from = lane.kind === 'request' ? lane.spans.start[0] : first === undefined || lane.pid in t.history && t.history[lane.pid][0][0] < 0 ? t.start : t.time[first];
+      lane.to = lane.kind === 'request' ? lane.spans.end.at(-1) : exits.get(lane.pid) ?? t.end;
+    }
     return lanes;
   }
 
-  laneOf(pid) { return this.lanes.find((l) => l.pid === pid); }
+  // Places the lanes of harts, requests and the processes that live some time in [t0, t1], one below the other.
+  layout(t0, t1) {
+    let y = 0;
+    this.shown = this.lanes.filter((l) => (l.kind === 'request' && l.title) || l.kind === 'hart' || (l.from <= t1 && l.to >= t0));
+    for (const lane of this.shown) { lane.y = y; y += lane.height; }
+    this.height = y;
+  }
+
+  laneOf(pid) { return this.shown.find((l) => l.pid === pid); }
 }

@@ -6,6 +6,9 @@
 const GUTTER = 132;
 const AXIS = 22;
 const STATE_HUES = {enqueue: 48, dequeue: 20, map: 326, begin: 275, state: 150, unmap: 340, complete: 212};
+// What goes on until a step of a request is reached.
+const PHASES = {enqueue: 'asks', dequeue: 'waits in the queue', map: 'is mapped', begin: 'is checked', state: 'is worked on',
+  unmap: 'is unmapped', complete: 'is given back'};
 
 function css(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
 
@@ -43,9 +46,17 @@ class Timeline {
 
   resize() {
     this.width = this.canvas.clientWidth || 800;
-    this.height = Math.min(this.model.height + AXIS + 4, Math.max(260, Math.round(window.innerHeight * 0.62)));
-    this.wanted = true;
+    this.height = 0;
+    this.place();
     this.redraw();
+  }
+
+  // Lays out the lanes of what is in view. The canvas grows with them up to a limit, and does not shrink while one looks.
+  place() {
+    this.model.layout(this.t0, this.t1);
+    const limit = Math.max(260, Math.round(window.innerHeight * 0.62));
+    this.height = Math.max(this.height, Math.min(this.model.height + AXIS + 4, limit));
+    this.scroll = Math.max(0, Math.min(this.scroll, this.model.height - (this.height - AXIS)));
   }
 
   x(t) { return GUTTER + (t - this.t0) / (this.t1 - this.t0) * (this.width - GUTTER); }
@@ -82,6 +93,7 @@ class Timeline {
     this.chosen = i;
     const time = this.trace.time[i];
     if (time < this.t0 || time > this.t1) this.move(time - (this.t0 + this.t1) / 2);
+    this.place();
     const lane = this.model.laneOf(this.trace.pid[i]);
     if (lane) {
       this.lane = lane;
@@ -94,18 +106,18 @@ class Timeline {
 
   draw() {
     const begin = performance.now();
+    this.place();
     const g = prepare(this.canvas, this.width, this.height);
     this.colours = {ink: css('--ink'), soft: css('--soft'), line: css('--line'), faint: css('--faint'), mark: css('--mark'),
       card: css('--card')};
     g.font = '12px system-ui, "DejaVu Sans", sans-serif';
     g.textBaseline = 'middle';
-    this.scroll = Math.max(0, Math.min(this.scroll, this.model.height - (this.height - AXIS)));
     this.drawAxis(g);
     g.save();
     g.beginPath();
     g.rect(0, AXIS, this.width, this.height - AXIS);
     g.clip();
-    for (const lane of this.model.lanes) {
+    for (const lane of this.model.shown) {
       const y = AXIS + lane.y - this.scroll;
       if (y + lane.height >= AXIS && y <= this.height) this.drawLane(g, lane, y);
     }
@@ -149,7 +161,7 @@ class Timeline {
     g.rect(GUTTER, y, this.width - GUTTER, h);
     g.clip();
     if (lane.kind === 'hart') this.drawSpans(g, lane.spans, y + 3, h - 7, (n) => this.model.colour(lane.spans.tag[n]), (n) => this.runs(lane.spans.tag[n], lane.spans.ref[n]));
-    if (lane.kind === 'request') this.drawSpans(g, lane.spans, y + 3, h - 7, (n) => hue(STATE_HUES[lane.spans.tag[n]] ?? 200), (n) => lane.spans.tag[n]);
+    if (lane.kind === 'request') this.drawSpans(g, lane.spans, y + 3, h - 7, (n) => hue(STATE_HUES[lane.spans.tag[n]] ?? 200), (n) => PHASES[lane.spans.tag[n]]);
     if (lane.kind === 'process') this.drawProcess(g, lane, y);
     g.restore();
   }
@@ -158,9 +170,9 @@ class Timeline {
 
   drawProcess(g, lane, y) {
     const base = this.model.hueOf.get(lane.pid), s = lane.spans;
-    const shade = {running: hue(base), ready: hue(base, 0.45), asleep: this.colours.line};
+    const shade = {running: hue(base), ready: hue(base, 0.45), asleep: this.colours.soft};
     if (s) {
-      const thick = {running: 12, ready: 12, asleep: 2};
+      const thick = {running: 12, ready: 12, asleep: 1.5};
       this.drawSpans(g, s, y + 17, 12, (n) => shade[s.tag[n]], null, (n) => thick[s.tag[n]]);
     }
     const names = this.trace.values.syscall || {};
@@ -180,7 +192,7 @@ class Timeline {
       } else {
         const thick = thickness ? thickness(i) : h;
         g.fillStyle = colour(i);
-        g.fillRect(left, y + (h - thick) / 2, Math.max(w, 1), thick);
+        g.fillRect(left, y + h - thick, Math.max(w, 1), thick);
       }
       if (label && w > 26) {
         const text = this.fit(g, label(i) || '', w - 8);
@@ -219,7 +231,7 @@ class Timeline {
 
   drawLosses(g) {
     for (const [hart, , after, before] of this.trace.losses) {
-      const lane = this.model.lanes.find((l) => l.hart === hart);
+      const lane = this.model.shown.find((l) => l.hart === hart);
       if (!lane || before < this.t0 || after > this.t1) continue;
       g.fillStyle = hue(0);
       g.globalAlpha = 0.55;
@@ -310,7 +322,7 @@ class Timeline {
 
   laneAt(y) {
     const at = y - AXIS + this.scroll;
-    return y < AXIS ? undefined : this.model.lanes.find((l) => at >= l.y && at < l.y + l.height);
+    return y < AXIS ? undefined : this.model.shown.find((l) => at >= l.y && at < l.y + l.height);
   }
 
   // What is under the pointer: {lines, record}.
@@ -345,7 +357,7 @@ class Timeline {
       if (lane.kind === 'hart') lines.push(`${lane.title} runs ${this.runs(s.tag[n], s.ref[n])} for ${long}`);
       if (lane.kind === 'request') {
         const q = this.trace.requests[s.ref[n]];
-        lines.push(`request ${q.number}: ${q.size} bytes, client ${q.client} ${this.trace.lastProgram(q.client)}, server ${q.server}`, `until ${s.tag[n]}: ${long}`);
+        lines.push(`request ${q.number}: ${q.size} bytes, client ${q.client} ${this.trace.lastProgram(q.client)}, server ${q.server}`, `${PHASES[s.tag[n]]}: ${long}, until ${s.tag[n]}`);
       }
       if (record < 0) record = lane.kind === 'request' ? this.trace.requests[s.ref[n]].steps[s.tag[n]] : s.ref[n];
     }
