@@ -48,8 +48,16 @@ def exported(tmp_path: Path) -> tuple[Trace, Path]:
     """A trace, and the folder with all its exports."""
     path = written(everything(), tmp_path / "t.xt")
     status, _, err = xv6_trace(
-        "export", path, "--ctf", tmp_path / "ctf", "--trace-dat", tmp_path / "t.dat",
-        "--perfetto", tmp_path / "t.json", "--csv", tmp_path / "t.csv",
+        "export",
+        path,
+        "--ctf",
+        tmp_path / "ctf",
+        "--trace-dat",
+        tmp_path / "t.dat",
+        "--perfetto",
+        tmp_path / "t.json",
+        "--csv",
+        tmp_path / "t.csv",
     )
     assert status == 0, err
     return normaliser.load(path), tmp_path
@@ -96,7 +104,10 @@ def test_ctf_reads_without_a_warning(exported: tuple[Trace, Path]) -> None:
     """babeltrace2's own output: nothing but the loss on standard error, and times in seconds."""
     trace, folder = exported
     done = subprocess.run(
-        ["babeltrace2", "--clock-seconds", folder / "ctf"], capture_output=True, text=True, check=True
+        ["babeltrace2", "--clock-seconds", folder / "ctf"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     complaints = [line for line in done.stderr.splitlines() if line.strip()]
     assert all("discarded 9 event" in c.lower() or "9 events" in c for c in complaints), done.stderr
@@ -112,7 +123,7 @@ def test_trace_dat_event_by_event(exported: tuple[Trace, Path]) -> None:
         ["trace-cmd", "report", "-t", folder / "t.dat"], capture_output=True, text=True, check=True
     )
     assert done.stderr.strip() == ""
-    pattern = re.compile(r"^ *(\S+)-(\d+) +\[(\d+)\] +(\d+)\.(\d{9}): (\w+): +(.*)$")
+    pattern = re.compile(r"^ *(\S.*)-(\d+) +\[(\d+)\] +(\d+)\.(\d{9}): (\w+): +(.*)$")
     rows = [m for m in map(pattern.match, done.stdout.splitlines()) if m]
     assert len(rows) == len(trace.records)
     assert "EVENTS DROPPED" in done.stdout.upper() or "MISSED" in done.stdout.upper()

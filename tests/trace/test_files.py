@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.trace.synthetic import Story, table, written
-from tools.trace import cli, tracefile
+from tools.trace import cli
 from tools.trace import trace as normaliser
+from tools.trace import tracefile
 from tools.trace.table import EVENT_ROW, Table
 from tools.trace.tracefile import CHUNK, TraceError
 
@@ -156,7 +157,7 @@ def test_unknown_events_are_shown() -> None:
     """A record whose event the table does not have is kept, with its numbers."""
     s = story()
     contents = s.contents()
-    contents.table = Table(table().raw[0][:-EVENT_ROW.size], table().raw[1])
+    contents.table = Table(table().raw[0][: -EVENT_ROW.size], table().raw[1])
     last = max(table().events)
     contents.records = contents.records.copy()
     contents.records["event"][0] = last

@@ -18,7 +18,7 @@ from tools.trace.follow import QUICK, SLOW, Follower, describe, pump, snapshot
 from tools.trace.table import Table
 from tools.trace.tracefile import TraceError, Writer
 
-RING = 65536  # records of each hart's ring in a recorded guest: a follower on a busy machine may be late
+RING = 131072  # records of each hart's ring in a recorded guest: a follower on a busy machine may be late
 PROGRESS = 0.5  # seconds between two lines of progress
 
 

@@ -65,7 +65,10 @@ class State:
 
     def take(self, records: np.ndarray) -> None:
         """Accounts for new records, in order of time."""
-        ids = {self.table.id(n): n for n in ("enqueue", "dequeue", "map", "state", "unmap", "complete", "switch")}
+        ids = {
+            self.table.id(n): n
+            for n in ("enqueue", "dequeue", "map", "state", "unmap", "complete", "switch")
+        }
         for pid, n in zip(*np.unique(records["pid"], return_counts=True)):
             self.counts[int(pid)] = self.counts.get(int(pid), 0) + int(n)
         for r in records[np.isin(records["event"], list(ids))]:
@@ -135,10 +138,14 @@ class Top:
         ]
         for hart in processes.harts[: len(self.follower.rings)]:
             pid = hart.process.pid if hart.process else s.harts.get(hart.number, 0)
-            out.append(f"hart {hart.number}  " + (f"{pid} {names.get(pid, '?')}" if pid else "idle"))
+            out.append(
+                f"hart {hart.number}  " + (f"{pid} {names.get(pid, '?')}" if pid else "idle")
+            )
         out.append("")
         for flight in list(s.flights.values())[:8]:
-            out.append(f"request {flight.number}  client {flight.client}  {flight.size} bytes  {flight.step}")
+            out.append(
+                f"request {flight.number}  client {flight.client}  {flight.size} bytes  {flight.step}"
+            )
         try:
             shared = Mappings(processes).shared()
         except GuestError:
@@ -154,12 +161,15 @@ class Top:
         self.chosen = max(0, min(self.chosen, len(used) - 1))
         for i, p in enumerate(used):
             hart_text = "-" if p.hart is None else str(p.hart)
-            text = f"{p.pid:>6} {p.name:<16} {p.state.lower():<10} {hart_text:>4} {p.size or 0:>9} {s.counts.get(p.pid, 0):>8}"
+            text = f"{p.pid:>6} {p.name:<16} {p.state.lower():<10} {hart_text:>4}"
+            text += f" {p.size or 0:>9} {s.counts.get(p.pid, 0):>8}"
             rows.append((text[:width], i == self.chosen))
         if used:
             p = used[self.chosen]
             on = self.kernel.name_of(p.chan) if p.chan else None
-            rows.append((f"{p.label}: {'sleeps on ' + on if on else p.state.lower()}"[:width], False))
+            rows.append(
+                (f"{p.label}: {'sleeps on ' + on if on else p.state.lower()}"[:width], False)
+            )
         s.counts = {}
         return rows
 
@@ -187,7 +197,12 @@ class Top:
             screen.erase()
             for y, (text, marked) in enumerate(rows[: height - 1]):
                 screen.addstr(y, 0, text, curses.A_REVERSE if marked else curses.A_NORMAL)
-            screen.addstr(height - 1, 0, "q quits  p pauses  arrows choose a process"[: width - 1], curses.A_DIM)
+            screen.addstr(
+                height - 1,
+                0,
+                "q quits  p pauses  arrows choose a process"[: width - 1],
+                curses.A_DIM,
+            )
             screen.refresh()
 
 
