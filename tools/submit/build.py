@@ -1,0 +1,138 @@
+"""Builds a copied tree: with either toolchain, without -Werror if need be, as far as it goes.
+
+Relies on the tree's own Makefile, run in the sandbox. What the kernel and the image are called is
+asked from the Makefile itself (`make -n qemu`), because some are renamed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from tools.guest.memory import GuestError
+from tools.submit import sandbox
+from tools.submit.tree import Tree
+
+PREFIXES = ("riscv64-unknown-elf-", "riscv64-linux-gnu-")
+SECONDS = 240  # for one attempt, on a loaded machine
+ERROR = re.compile(
+    r"^[^\s:][^:\n]*:\d+:(?:\d+:)? (?:fatal )?error: .*|^.*No rule to make target.*", re.M
+)
+OURS = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass
+class Attempt:
+    """One try: how it was made, and the line that ended it (empty if it succeeded)."""
+
+    how: str
+    error: str
+    log: str = field(repr=False, default="")
+
+
+@dataclass
+class Build:
+    """What came of a tree. kernel is None if there is none to run."""
+
+    tree: Tree
+    prefix: str = PREFIXES[0]
+    kernel: Optional[Path] = None
+    attempts: list[Attempt] = field(default_factory=list)
+    programs: dict[str, Path] = field(default_factory=dict)  # name without _ -> executable
+
+    @property
+    def clean(self) -> bool:
+        """Did the first attempt, the tree as it came, succeed?"""
+        return self.kernel is not None and len(self.attempts) == 1 and not self.attempts[0].error
+
+
+def build(tree: Tree, jobs: int = 2) -> Build:
+    """Builds until something comes out; the result tells what was needed for it."""
+    made = Build(tree)
+    _complete(tree)
+    kernel, image = _names(tree, made.prefix)
+    plain = [(p, False, f"{p}gcc, as it is") for p in PREFIXES if shutil.which(p + "gcc")]
+    if not plain:
+        raise GuestError("no RISC-V gcc: 'make setup' installs one")
+    relaxed = [(p, True, f"{p}gcc, without -Werror") for p, _, _ in plain]
+    for prefix, relax, how in plain + relaxed:
+        if made.attempts and not relax and "[-Werror" in made.attempts[-1].error:
+            continue  # the other compiler warns of the same
+        if relax:
+            _drop_werror(tree)
+        attempt = _attempt(tree, prefix, [kernel, image], how, jobs)
+        made.attempts.append(attempt)
+        if not attempt.error:
+            break
+    else:
+        prefix = plain[0][0]
+        made.attempts.append(
+            _attempt(tree, prefix, [kernel, image], "what can be built", jobs, "-k")
+        )
+    made.prefix = prefix
+    path = tree.root / kernel
+    made.kernel = path if path.is_file() else None
+    made.programs = _programs(tree.root)
+    return made
+
+
+def _attempt(
+    tree: Tree, prefix: str, goals: list[str], how: str, jobs: int, *flags: str
+) -> Attempt:
+    clean = sandbox.run(["sh", "-c", _CLEAN], tree.root, 60)
+    if clean.bound:
+        return Attempt(how, clean.bound)
+    command = ["make", f"-j{jobs}", f"TOOLPREFIX={prefix}", *flags, *goals]
+    result = sandbox.run(command, tree.root, SECONDS)
+    if result.status == 0:
+        return Attempt(how, "", result.output)
+    found = ERROR.search(result.output)
+    lines = result.output.strip().splitlines()
+    error = result.bound or (found[0] if found else lines[-1] if lines else "make failed")
+    return Attempt(how, error.strip(), result.output)
+
+
+# Objects of an attempt before, which may be another compiler's.
+_CLEAN = "find . -name '*.o' -delete; rm -rf build/user build/kernel"
+
+
+def _complete(tree: Tree) -> None:
+    """Adds what a tree may lack without any fault in its code."""
+    if not (tree.root / "README").exists():
+        (tree.root / "README").write_text("xv6\n", encoding="ascii")
+        if not (tree.root / "README.md").exists():
+            tree.notes.append("README is missing: an empty one stands in")
+    if not (tree.root / "mkfs").is_dir():
+        tree.notes.append("mkfs/ is missing: this project's takes its place")
+        shutil.copytree(OURS / "mkfs", tree.root / "mkfs")
+
+
+def _names(tree: Tree, prefix: str) -> tuple[str, str]:
+    """Paths of the kernel and of the image, as the Makefile would give them to QEMU."""
+    asked = sandbox.run(["make", "-n", f"TOOLPREFIX={prefix}", "qemu"], tree.root, 60).output
+    kernel = re.search(r"-kernel[= ]+(\S+)", asked)
+    image = re.search(r"(?:file|--image)=([^,\s]+\.img)", asked)
+    if kernel and kernel[1].strip("'") != "kernel/kernel":
+        tree.notes.append(f"the kernel is called {kernel[1]} here")
+    return (kernel[1] if kernel else "kernel/kernel", image[1] if image else "fs.img")
+
+
+def _drop_werror(tree: Tree) -> None:
+    for makefile in [*tree.root.glob("*akefile"), *tree.root.glob("*/*akefile")]:
+        text = makefile.read_text(encoding="utf-8", errors="surrogateescape")
+        without = re.sub(r"-Werror(=\S+)?", "", text)
+        makefile.write_text(without, encoding="utf-8", errors="surrogateescape")
+
+
+def _programs(root: Path) -> dict[str, Path]:
+    """The user programs that were built, wherever this tree's Makefile puts them."""
+    found: dict[str, Path] = {}
+    for folder in ("user", "build/user", "."):
+        for path in sorted((root / folder).glob("_*")):
+            with open(path, "rb") as file:
+                if path.is_file() and file.read(4) == b"\x7fELF":
+                    found.setdefault(path.name[1:], path)
+    return found

@@ -1,0 +1,198 @@
+"""Where probes are made: the agent compiled for a tree, an image with it as /init, a booted snapshot.
+
+Each guest starts from the snapshot, so it is as fresh as one just booted. The snapshot is taken
+where the disk driver starts, because QEMU cannot restore a virtio device that xv6 has set up.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Optional
+
+from tools.guest.elf import Elf
+from tools.guest.memory import GuestError
+from tools.submit import sandbox
+from tools.submit.build import OURS, PREFIXES, Build
+from tools.submit.machine import Machine
+from tools.submit.session import Session
+
+HERE = Path(__file__).resolve().parent / "guest"
+NEEDED = "fork exit wait pipe read exec dup getpid sleep open write mknod".split()
+OPTIONAL = (
+    "kill sbrk uptime crypto_op take_shared_memory_request remove_shared_memory_request "
+    "map_shared_pages unmap_shared_pages pause"
+).split()
+FLAGS = (
+    "-O1 -g -std=gnu11 -ffreestanding -nostdlib -nostartfiles -static -fno-pie -no-pie "
+    "-mcmodel=medany -march=rv64imac -mabi=lp64 -fno-omit-frame-pointer -fno-stack-protector "
+    "-Wl,--build-id=none -Wl,-z,max-page-size=4096 -Wl,--no-warn-rwx-segments"
+).split()
+SNAPSHOT_AT = "virtio_disk_init"
+LOOP = b"\x6f\x00\x00\x00"  # j .
+BOOT = 120.0  # seconds of guest time until the snapshot
+TOO_LONG = 400.0  # seconds of real time: a guard against a QEMU that itself is stuck
+
+
+def numbers(build: Build) -> dict[str, int]:
+    """System calls by name, from the tree's own kernel/syscall.h as its compiler understands it."""
+    root = build.tree.root
+    names = re.findall(r"\bSYS_(\w+)", _text(root / "kernel/syscall.h"))
+    names += re.findall(r"^\s*X\(\d+, (\w+)\)", _text(root / "kernel/syscall.h"), re.M)
+    names = [n for n in dict.fromkeys([*NEEDED, *OPTIONAL, *names]) if n not in ("name", "")]
+    found: dict[str, int] = {}
+    source, obj = root / ".numbers.c", root / ".numbers.s"
+    while names:
+        lines = ['#include "kernel/types.h"', '#include "kernel/syscall.h"']
+        lines += [f"unsigned long number_{n} = SYS_{n};" for n in names]
+        source.write_text("\n".join(lines) + "\n", encoding="ascii")
+        command = [f"{build.prefix}gcc", "-w", "-I.", "-S", "-o", obj.name, source.name]
+        result = sandbox.run(command, root, 60)
+        if result.status == 0:
+            text = obj.read_text(encoding="ascii")
+            pairs = re.findall(r"^number_(\w+):\s+\.dword\s+(\d+)", text, re.M)
+            found = {n: int(v) for n, v in pairs}
+            zeros = re.findall(r"^number_(\w+):\s+\.zero", text, re.M)
+            found.update({n: 0 for n in zeros})
+            break
+        unknown = set(re.findall(r"SYS_(\w+)\W* undeclared", result.output))
+        if not unknown:
+            raise GuestError(f"kernel/syscall.h: {result.output.strip().splitlines()[-1:]}")
+        names = [n for n in names if n not in unknown]
+    for path in (source, obj):
+        path.unlink(missing_ok=True)
+    if "sleep" not in found and "pause" in found:
+        found["sleep"] = found["pause"]
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        raise GuestError(f"{path.name}: the tree has no such file") from None
+
+
+class Lab:
+    """Makes guests of one built tree. folder: an empty directory, in memory if possible."""
+
+    def __init__(self, build: Build, folder: Path, timeout: float = 15.0):
+        if build.kernel is None:
+            raise GuestError("the kernel does not build")
+        self.build, self.folder, self.timeout = build, folder, timeout
+        self.kernel = build.kernel
+        self.elf = Elf(str(build.kernel))
+        self.numbers = numbers(build)
+        lacking = [n for n in NEEDED if n not in self.numbers]
+        if lacking:
+            raise GuestError(f"kernel/syscall.h: no SYS_{lacking[0]}")
+        self.nonce = secrets.token_hex(6)
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()  # guards _snapshots
+        self._snapshots: dict[int, tuple[Path, Path]] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self.agent = self._compile()
+        self.image = self.make_image()
+
+    def _compile(self) -> Elf:
+        """The agent, with this tree's system-call numbers."""
+        target = self.folder / "_init"
+        prefix = next(p for p in PREFIXES if shutil.which(p + "gcc"))
+        defines = [f"-DNUMBER_{n}={self.numbers[n]}" for n in NEEDED]
+        command = [f"{prefix}gcc", *FLAGS, *defines, "-T", str(HERE / "agent.ld")]
+        command += ["-o", str(target), str(HERE / "agent.c")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise GuestError(f"the agent does not compile: {done.stderr.strip()}")
+        return Elf(str(target))
+
+    def make_image(self, replaced: Optional[dict[str, Path]] = None) -> Path:
+        """A disk image: the agent as /init, and the tree's programs, some of them `replaced`."""
+        stage = self.build.tree.root / f".probe{next(self._numbers)}"
+        (stage / "user").mkdir(parents=True)
+        (stage / "README").write_text("probe\n", encoding="ascii")
+        wanted = {n: p for n, p in self.build.programs.items() if n not in ("init", "usertests")}
+        strip = f"{self.build.prefix}objcopy"
+        for name, path in {**wanted, **(replaced or {}), "init": Path(self.agent.path)}.items():
+            subprocess.run([strip, "-S", str(path), str(stage / "user" / f"_{name}")], check=True)
+        files = sorted(f"user/{p.name}" for p in (stage / "user").iterdir())
+        for mkfs in self._mkfs(stage):
+            plain = mkfs == "./mkfs-ours"
+            for f in files if plain else []:
+                shutil.copy(stage / f, stage / Path(f).name[1:])
+            names = [Path(f).name[1:] for f in files] if plain else files
+            (stage / "fs.img").unlink(missing_ok=True)
+            sandbox.run([mkfs, "fs.img", "README", *names], stage, 60)
+            image = stage / "fs.img"
+            if image.is_file() and image.stat().st_size > 1 << 20:
+                return image
+        raise GuestError("no disk image could be made: neither the tree's mkfs nor ours works")
+
+    def _mkfs(self, stage: Path) -> list[str]:
+        """Programs that may make the image, the tree's own first, copied beside it."""
+        found = []
+        for path in (self.build.tree.root / "mkfs/mkfs", self.build.tree.root / "build/mkfs/mkfs"):
+            if path.is_file():
+                ours = "build" in path.parts
+                name = "mkfs-ours" if ours else "mkfs-tree"
+                shutil.copy(path, stage / name)
+                found.append(f"./{name}")
+        own = OURS / "build/mkfs/mkfs"
+        if "./mkfs-ours" not in found and own.is_file():
+            shutil.copy(own, stage / "mkfs-ours")
+            found.append("./mkfs-ours")
+        return found
+
+    def guest(self, cpus: int = 1, icount: bool = True, image: Optional[Path] = None) -> Session:
+        """A fresh guest at the agent's first answer, with this lab's nonce set. icount: False lets
+        its harts run truly side by side. image: another disk than the usual.
+        """
+        folder = self.folder / f"guest{next(self._numbers)}"
+        with self._lock:
+            ram, state = self._snapshot(cpus) if icount else (None, None)
+        machine = Machine(
+            self.kernel, image or self.image, folder, cpus, icount=icount, ram=ram, state=state
+        )
+        return Session(machine, self.elf, self.agent, self.numbers, self.nonce, self.timeout)
+
+    def _snapshot(self, cpus: int) -> tuple[Optional[Path], Optional[Path]]:
+        """Memory file and device state at SNAPSHOT_AT; (None, None) if this kernel has no such."""
+        symbol = self.elf.symbols.get(SNAPSHOT_AT)
+        if symbol is None:
+            return None, None
+        if cpus not in self._snapshots:
+            folder = self.folder / f"boot{cpus}"
+            machine = Machine(self.kernel, self.image, folder, cpus, share=True)
+            try:
+                self._boot(machine, symbol.address)
+                machine.save(folder / "state")
+            finally:
+                machine.stop()
+            self._snapshots[cpus] = (folder / "ram", folder / "state")
+        return self._snapshots[cpus]
+
+    def _boot(self, machine: Machine, at: int) -> None:
+        """Runs until a hart reaches `at`, and leaves it stopped there.
+
+        The instruction there is a jump to itself meanwhile: stopped by a breakpoint, QEMU could not
+        save its state.
+        """
+        pa = at - max(s.vaddr - s.paddr for s in self.elf.segments)
+        original = machine.memory.read(pa, 4)
+        machine.memory.write(pa, LOOP)
+        until = time.monotonic() + TOO_LONG
+        machine.run()
+        while not any(r.get("pc") == at for r in machine.registers()):
+            machine.pump(0.02)
+            if machine.panic is not None:
+                raise GuestError(f"the kernel panics while it boots: {machine.panic}")
+            if machine.time() > BOOT or time.monotonic() > until:
+                raise GuestError("the kernel does not come up")
+        machine.pause()
+        machine.memory.write(pa, original)

@@ -1,0 +1,233 @@
+"""What all probes share: guests to make calls in, outcomes of calls that may not come back, and the
+book of what was found.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Iterator, Optional
+
+from tools.guest import GuestError
+from tools.guest.elf import Elf
+from tools.guest.stack import Frame
+from tools.submit.findings import CATALOGUE, Finding, Report, docs_page
+from tools.submit.lab import Lab
+from tools.submit.look import Look
+from tools.submit.session import Actor, Answer, Panicked, Session, Unanswered
+from tools.submit.shape import Calls, Shape
+
+PAGE = 4096
+EVIDENCE = 14  # lines kept for one finding
+LOCK_PANICS = (
+    "acquire",
+    "release",
+    "sched locks",
+    "sched running",
+    "pop_off",
+    "sched interruptible",
+)
+LIBRARY = {"panic", "kerneltrap", "kernelvec", "usertrap", "syscall", "walk", "mappages", "memmove"}
+
+
+def rounded(size: int) -> int:
+    """Up to a whole page."""
+    return (size + PAGE - 1) & ~(PAGE - 1)
+
+
+@dataclass
+class Outcome:
+    """How a call ended: with an answer, or with `error` and where that happened."""
+
+    answer: Optional[Answer]
+    error: Optional[Unanswered] = None
+    frames: list[Frame] = field(default_factory=list)
+
+    @property
+    def refused(self) -> bool:
+        """Did it fail as it should, with nothing broken?"""
+        return self.answer is not None and self.answer.failed
+
+    @property
+    def accepted(self) -> bool:
+        """Did it return something that is no failure?"""
+        return self.answer is not None and not self.answer.failed
+
+    @property
+    def value(self) -> int:
+        """What it returned; -1 if it did not."""
+        return self.answer.value if self.answer else -1
+
+    @property
+    def panic(self) -> str:
+        """The panic's message; empty if there was none."""
+        return self.error.text.removeprefix("panic: ") if isinstance(self.error, Panicked) else ""
+
+    @property
+    def lock_panic(self) -> bool:
+        """Is it a panic about locks?"""
+        return any(self.panic.startswith(name) for name in LOCK_PANICS)
+
+    def __str__(self) -> str:
+        if self.answer is not None:
+            value = self.answer.value
+            return f"returned {value}" if -4096 < value < 4096 else f"returned {value:#x}"
+        where = " < ".join(_frame(f) for f in self.frames[:6] if f.function != "kernelvec")
+        return f"{self.error.text if self.error else '?'}" + (f" in {where}" if where else "")
+
+
+def _frame(frame: Frame) -> str:
+    line = f" ({frame.line[0]}:{frame.line[1]})" if frame.line else ""
+    return f"{frame.function}{line}"
+
+
+class Caught(Exception):
+    """A finding that `debug` waits for, in its guest."""
+
+    def __init__(self, session: Session, lines: list[str]):
+        super().__init__(lines[0])
+        self.session, self.lines = session, lines
+
+
+class Bench:
+    """Runs one probe on one tree and keeps what it finds. known: ids that earlier stages found."""
+
+    def __init__(
+        self, lab: Lab, shape: Shape, probe: str, known: frozenset[str] = frozenset(), cpus: int = 1
+    ):
+        self.lab, self.shape, self.probe, self.known, self.cpus = lab, shape, probe, known, cpus
+        self.report = Report(str(lab.build.tree.origin))
+        self.stop_at = ""  # the id at which `debug` wants to be
+        self.hold: Callable[[Caught], None] = lambda caught: None  # what it does there
+        self.session: Optional[Session] = None  # the guest of the moment
+
+    @contextmanager
+    def guest(self, image: Optional[Path] = None) -> Iterator[tuple[Session, Calls]]:
+        """A fresh guest, and this tree's way of mapping in it."""
+        with self.lab.guest(cpus=self.cpus, image=image) as session:
+            self.session = session
+            yield session, Calls(session, self.shape)
+
+    def attempt(self, g: Session, call: Callable[[], Answer]) -> Outcome:
+        """Makes a call that may panic or hang the guest."""
+        try:
+            return Outcome(call())
+        except Unanswered as error:
+            frames = []
+            if isinstance(error, Panicked):
+                try:
+                    frames = g.backtrace()
+                except GuestError:
+                    pass
+            return Outcome(None, error, frames)
+
+    def farewell(self, g: Session, actor: Actor) -> Outcome:
+        """An actor leaves and is reaped, which is when many earlier mistakes come out."""
+
+        def leave() -> Answer:
+            actor.exit()
+            return g.main.ask("W")
+
+        return self.attempt(g, leave)
+
+    def find(
+        self,
+        id: str,
+        sentence: str,
+        evidence: list[str],
+        function: str = "",
+        line: Optional[tuple[str, int]] = None,
+        elf: Optional[Elf] = None,
+    ) -> None:
+        """Books a finding. A second one of the same id adds its evidence to the first."""
+        if id == self.stop_at and self.session:
+            caught = Caught(self.session, [sentence, *evidence])
+            self.hold(caught)  # while the guest is still there
+            raise caught
+        for finding in self.report.findings:
+            if finding.id == id:
+                more = [e for e in [sentence, *evidence] if e not in finding.evidence]
+                finding.evidence += more[: max(0, EVIDENCE - len(finding.evidence))]
+                return
+        severity, _, homes = CATALOGUE[id]
+        elf = elf or self.lab.elf
+        for name in (function, *homes) if function else homes:
+            symbol = elf.symbols.get(name)
+            if symbol and symbol.function:
+                function = name
+                line = line or elf.line(symbol.address)
+                break
+        file, number = line or ("", 0)
+        reproduce = f"submit debug TREE {id}"
+        docs = docs_page(id)
+        self.report.findings.append(
+            Finding(
+                id,
+                severity,
+                sentence,
+                function,
+                file,
+                number,
+                evidence[:EVIDENCE],
+                reproduce,
+                docs,
+                self.probe,
+            )
+        )
+
+    def found(self, *ids: str) -> bool:
+        """Is one of these findings booked?"""
+        return any(f.id in ids for f in self.report.findings) or bool(self.known & set(ids))
+
+    def undecided(self, id: str, why: str) -> None:
+        """Books that an id could not be judged, unless it was found."""
+        if not self.found(id):
+            self.report.undecided.setdefault(id, why)
+
+
+@dataclass
+class Probe:
+    """ids: what it can decide. needs: `map`, `unmap`, `queue`, `server`: what the tree must have."""
+
+    name: str
+    ids: tuple[str, ...]
+    needs: tuple[str, ...]
+    run: Callable[[Bench], None]
+    stage: int = 2  # probes of a stage run side by side, and know what earlier stages found
+
+
+def changes(before: Look, after: Look, pid: int) -> list[str]:
+    """What differs in a process's pages and size, one line each; empty if nothing."""
+    old, new = before.pages.get(pid, {}), after.pages.get(pid, {})
+    lines = []
+    if before.size(pid) != after.size(pid):
+        lines.append(f"sz of pid {pid}: {before.size(pid):#x} before, {after.size(pid):#x} after")
+    for va in sorted(old.keys() | new.keys()):
+        a, b = old.get(va), new.get(va)
+        if a is None and b is not None:
+            lines.append(f"new in pid {pid}: {b}")
+        elif b is None and a is not None:
+            lines.append(f"gone from pid {pid}: {a}")
+        elif a and b and a.pa != b.pa:
+            lines.append(f"pid {pid}: {a} became {b}")
+    return lines
+
+
+def fresh(before: Look, after: Look, pid: int) -> list[int]:
+    """Addresses of pages a process has got, in order."""
+    return sorted(set(after.pages.get(pid, {})) - set(before.pages.get(pid, {})))
+
+
+def culprit(outcome: Outcome) -> Optional[Frame]:
+    """The innermost frame of a panic that is no helper of the kernel's."""
+    for frame in outcome.frames:
+        if frame.function and frame.function not in LIBRARY and frame.line:
+            return frame
+    return None
+
+
+def fault_lines(g: Session) -> list[str]:
+    """Console lines about processes the kernel killed for a fault."""
+    return [line for line in g.talk if re.search(r"scause|stval|sepc|killed|fault", line)][-4:]

@@ -1,0 +1,326 @@
+"""Probes of map_shared_pages: what a good call does, and what bad calls must not do."""
+
+from __future__ import annotations
+
+from tools.guest import read_table
+from tools.guest.sv39 import U, V
+from tools.submit.look import Look, Page
+from tools.submit.probes.base import PAGE, Bench, Outcome, Probe, changes, culprit, fresh, rounded
+from tools.submit.session import Actor, Session
+
+MAXVA = 1 << 38
+GOOD = (  # offset in the first page, bytes
+    (0, 64),
+    (0, PAGE),
+    (0, 2 * PAGE),
+    (0x123, 64),
+    (0xFF0, 32),
+    (0x10, PAGE),
+    (0xFFF, 1),
+    (0x20, 3 * PAGE),
+)
+
+
+def touched(offset: int, size: int) -> int:
+    """Pages a range lies in."""
+    return (offset + size + PAGE - 1) // PAGE
+
+
+def good_ranges(bench: Bench) -> None:
+    """Every good range, each mapped into a fresh child."""
+    for offset, size in GOOD:
+        with bench.guest() as (g, calls):
+            g.main.fill(g.arena, 4 * PAGE, 1)
+            child = g.fork(1)
+            child.fill(g.arena, 4 * PAGE, 9)
+            before = g.quiet()
+            va = g.arena + offset
+            outcome = bench.attempt(g, lambda: calls.share(g.main, child, va, size))
+            what = f"map {size} bytes at offset {offset:#x} of a page of pid {g.main.pid} into pid {child.pid}"
+            if not outcome.accepted:
+                if outcome.lock_panic:
+                    bench.find(
+                        "K2", "A good mapping ends in a panic about locks.", [f"{what}: {outcome}"]
+                    )
+                elif offset or size > PAGE:
+                    bench.find("M2", "A good range is not mapped.", [f"{what}: {outcome}"])
+                continue
+            after = g.quiet()
+            _judge_good(bench, before, after, g.main, child, outcome.value, offset, size, what)
+            _leave(bench, g, child, after, what)
+
+
+def _judge_good(
+    bench: Bench,
+    before: Look,
+    after: Look,
+    src: Actor,
+    dst: Actor,
+    value: int,
+    offset: int,
+    size: int,
+    what: str,
+) -> None:
+    new = fresh(before, after, dst.pid)
+    pages = [after.pages[dst.pid][va] for va in new]
+    base = src.session.arena
+    sources = [after.page(src.pid, base + i * PAGE) for i in range(touched(offset, size))]
+    evidence = [f"{what}: returned {value:#x}", *changes(before, after, dst.pid)]
+    if len(pages) != len(sources):
+        bench.find(
+            "M2",
+            f"A range of {size} bytes at offset {offset:#x} lies in {len(sources)} "
+            f"page{'s' if len(sources) > 1 else ''}, but {len(pages)} "
+            f"{'is' if len(pages) == 1 else 'are'} mapped.",
+            evidence,
+        )
+    _judge_frames(bench, pages, sources, value, offset, evidence)
+    _judge_flags(bench, pages, sources, evidence)
+    if len(pages) == len(sources):
+        end = max((p.va for p in pages), default=0) + PAGE
+        if rounded(after.size(dst.pid)) != end:
+            bench.find(
+                "M1",
+                f"After a mapping that ends at {end:#x}, the destination's sz is "
+                f"{after.size(dst.pid):#x} (it was {before.size(dst.pid):#x}).",
+                evidence,
+            )
+
+
+def _judge_frames(
+    bench: Bench,
+    pages: list[Page],
+    sources: list[Page | None],
+    value: int,
+    offset: int,
+    evidence: list[str],
+) -> None:
+    if not pages or not sources or sources[0] is None:
+        return
+    first = next((p for p in pages if p.pa == sources[0].pa), None)
+    if first is not None and value != first.va + offset:
+        bench.find(
+            "M3",
+            f"The source's byte at offset {offset:#x} is at {first.va + offset:#x} in the "
+            f"destination, but {value:#x} is returned.",
+            evidence,
+        )
+    for i, (page, source) in enumerate(zip(pages, sources)):
+        if i and first is pages[0] and source and page.pa != source.pa:
+            bench.find(
+                "X2",
+                f"Page {i + 1} of the mapping is frame {page.pa:#x}; the source's is {source.pa:#x}.",
+                [*evidence, f"source: {sources[0]}", f"source: {source}"],
+            )
+
+
+def _judge_flags(
+    bench: Bench, pages: list[Page], sources: list[Page | None], evidence: list[str]
+) -> None:
+    for page, source in zip(pages, sources):
+        if source is None or page.pa != source.pa:
+            continue
+        if not page.shared:
+            bench.find(
+                "M6", "The destination's entry lacks PTE_S (bit 8).", [*evidence, f"entry: {page}"]
+            )
+        elif page.permissions != source.permissions:
+            bench.find(
+                "M6",
+                "The destination's entry does not have the source's permissions.",
+                [*evidence, f"source: {source}", f"destination: {page}"],
+            )
+
+
+def _leave(bench: Bench, g: Session, child: Actor, mapped: Look, what: str) -> None:
+    """The holder leaves without unmapping: the source must keep its frames."""
+    source = mapped.page(g.main.pid, g.arena)
+    outcome = bench.farewell(g, child)
+    if outcome.panic:
+        known = bench.found("M1", "M2", "X8", "M6")
+        id = "M1" if "leaf" in outcome.panic or known else "L1"
+        bench.find(
+            id,
+            "A process that holds a mapping cannot leave: the kernel panics when it is reaped.",
+            [what, f"then it exits: {outcome}"],
+        )
+        return
+    after = g.quiet()
+    bad = after.free.problem or (
+        f"frame {source.pa:#x} is mapped by pid {g.main.pid} and on the free list"
+        if source and source.pa in after.free
+        else ""
+    )
+    if bad:
+        bench.find(
+            "L1",
+            "When a process that only shares a frame exits, the frame is freed under its owner.",
+            [what, f"pid {child.pid} exits without unmapping", f"free list: {bad}"],
+        )
+
+
+def bad_sources(bench: Bench) -> None:
+    """Ranges that must be refused with nothing changed."""
+    with bench.guest() as (g, _):
+        look = g.quiet()
+        top = rounded(look.size(g.main.pid))
+        guard = _kernel_page(g, g.main.pid, top)
+    cases = [
+        ("an address just above the source's sz", top, 64),
+        ("an address 1 GiB up, where no table page is", 0x4000_0000, 64),
+        ("the trapframe's page, which is the kernel's", MAXVA - 2 * PAGE, 64),
+        ("an address at MAXVA", MAXVA, 64),
+        ("an address above MAXVA", MAXVA + 0x4000_1000, PAGE),
+        ("a range that wraps around the end of the address space", (1 << 64) - PAGE, 2 * PAGE),
+        ("a size that wraps around", 0, (1 << 64) - PAGE),
+    ]
+    if guard:
+        cases.insert(0, ("the guard page below the stack, not user-accessible", guard, 64))
+    for what, va, size in cases:
+        with bench.guest() as (g, calls):
+            if what.startswith("a size"):
+                va = g.arena + PAGE
+            child = g.fork(1)
+            before = g.quiet()
+            outcome = bench.attempt(g, lambda: calls.share(g.main, child, va, size))
+            call = f"map {what}: va {va:#x}, size {size:#x}"
+            after = None if outcome.panic else g.quiet()
+            _judge_bad(bench, outcome, before, after, child.pid, call, what)
+
+
+def _judge_bad(
+    bench: Bench,
+    outcome: Outcome,
+    before: Look,
+    after: Look | None,
+    pid: int,
+    call: str,
+    what: str,
+) -> None:
+    diff = changes(before, after, pid) if after else []
+    evidence = [f"{call}: {outcome}", *diff]
+    frame = culprit(outcome)
+    if outcome.panic == "walk" or (outcome.error and "wrap" in what):
+        bench.find("M7", f"Mapping {what} stops the kernel.", evidence, line=_in_map(frame))
+    elif outcome.lock_panic:
+        bench.find("K2", f"Refusing {what} ends in a panic about locks.", evidence)
+    elif outcome.error:
+        bench.find("M4", f"Mapping {what} stops the kernel.", evidence, line=_in_map(frame))
+    elif outcome.accepted and not any("new in" in line for line in diff):
+        bench.find("M7", f"Mapping {what} reports success, but nothing is mapped.", evidence)
+    elif outcome.accepted:
+        bench.find("M4", f"Mapping {what} succeeds.", evidence)
+    elif diff:
+        bench.find("M5", f"Refusing {what} leaves something changed.", evidence)
+
+
+def _in_map(frame: object) -> tuple[str, int] | None:
+    function = getattr(frame, "function", None)
+    line: tuple[str, int] | None = getattr(frame, "line", None)
+    return line if function and "map_shared" in function else None
+
+
+def _kernel_page(g: Session, pid: int, top: int) -> int | None:
+    """A page below `top` that is there but not for users: the guard below the stack."""
+    process = g.look().process(pid)
+    if process is None or process.root is None:
+        return None
+    table = read_table(g.kernel.memory, process.root, "user")
+    return next(
+        (k.va for k in table.leaves() if k.va < top and k.entry & V and not k.entry & U), None
+    )
+
+
+def half_way(bench: Bench) -> None:
+    """A range whose first pages are good and whose last is not: all or nothing."""
+    with bench.guest() as (g, calls):
+        heap = rounded(g.main.call("sbrk", 0).value)
+        g.main.call("sbrk", heap - g.main.call("sbrk", 0).value + 2 * PAGE)
+        g.main.fill(heap, 2 * PAGE, 1)
+        child = g.fork(1)
+        before = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.share(g.main, child, heap, 3 * PAGE))
+        call = f"map 3 pages of which the third is above the source's sz: {outcome}"
+        if outcome.error:
+            id = "K2" if outcome.lock_panic else "M5"
+            bench.find(id, "A mapping that must fail at its last page stops the kernel.", [call])
+            return
+        after = g.quiet()
+        diff = changes(before, after, child.pid)
+        freed = [p for _, p in after.free_but_mapped()]
+        if outcome.accepted:
+            id = "M7" if len(fresh(before, after, child.pid)) < 3 else "M4"
+            bench.find(id, "A range that reaches above the source's sz is accepted.", [call, *diff])
+        elif diff or freed or after.free.problem:
+            lines = [call, *diff, *(f"free, but mapped: {p}" for p in freed)]
+            end = bench.farewell(g, child)
+            if end.error:
+                lines.append(f"when the process is reaped: {end}")
+            bench.find(
+                "M5",
+                "A mapping that fails at its third page leaves the destination changed.",
+                lines + ([after.free.problem] if after.free.problem else []),
+            )
+
+
+def size_zero(bench: Bench) -> None:
+    """Size 0 maps nothing, so it must be refused."""
+    for offset in (0, 0x10):
+        with bench.guest() as (g, calls):
+            child = g.fork(1)
+            before = g.quiet()
+            outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.arena + offset, 0))
+            call = f"map 0 bytes at offset {offset:#x}: {outcome}"
+            if outcome.panic and not outcome.lock_panic:
+                bench.find("M8", "A mapping of 0 bytes stops the kernel.", [call])
+            elif outcome.accepted:
+                diff = changes(before, g.quiet(), child.pid)
+                bench.find(
+                    "M8",
+                    "A mapping of 0 bytes reports success.",
+                    [call, *(diff or ["nothing was mapped"])],
+                )
+
+
+def odd_size(bench: Bench) -> None:
+    """A destination whose sz is not a multiple of a page; then another mapping, then sbrk."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        child.call("sbrk", 10)
+        before = g.quiet()
+        steps = [f"sz of the destination is {before.size(child.pid):#x}, not a multiple of a page"]
+        held: dict[int, int] = {}
+        for i in (0, 1):
+            va = g.arena + i * PAGE
+            outcome = bench.attempt(g, lambda: calls.share(g.main, child, va + 8, 16))
+            steps.append(f"map 16 bytes at offset 8: {outcome}")
+            after = g.quiet()
+            source = after.page(g.main.pid, va)
+            page = after.page(child.pid, outcome.value) if outcome.accepted else None
+            if page is None or source is None or page.pa != source.pa or outcome.value % PAGE != 8:
+                if not bench.found("M1", "M3"):
+                    bench.find(
+                        "X3",
+                        "With such a sz, a mapping goes wrong.",
+                        steps + changes(before, after, child.pid),
+                    )
+                return
+            held[page.va] = page.pa
+        grown = bench.attempt(g, lambda: child.call("sbrk", PAGE))
+        steps.append(f"sbrk({PAGE}): {grown}")
+        after = g.look()
+        lost = [
+            va for va, pa in held.items() if (p := after.page(child.pid, va)) is None or p.pa != pa
+        ]
+        inside = grown.answer is not None and any(va <= grown.value < va + PAGE for va in held)
+        if (grown.error or lost or inside) and not bench.found("M1"):
+            bench.find("X3", "With such a sz, memory from sbrk collides with the mapping.", steps)
+
+
+PROBES = [
+    Probe("good ranges", ("M1", "M2", "M3", "M6", "X2", "L1"), ("map",), good_ranges, stage=1),
+    Probe("bad sources", ("M4", "M7"), ("map",), bad_sources),
+    Probe("half way", ("M5",), ("map",), half_way),
+    Probe("size zero", ("M8",), ("map",), size_zero),
+    Probe("odd size", ("X3",), ("map",), odd_size),
+]

@@ -1,0 +1,386 @@
+"""Probes of the crypto server and its queue, from a client's side."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from typing import Optional
+
+from tools.guest.elf import Elf
+from tools.submit.look import Look
+from tools.submit.probes.base import PAGE, Bench, Outcome, Probe, fault_lines, rounded
+from tools.submit.session import SERVER, Session
+
+ENCRYPT, DECRYPT = 1, 2
+INIT, DONE, ERROR = 1, 2, 3
+STATES = {INIT: "INIT", DONE: "DONE", ERROR: "ERROR"}
+HEADER = struct.Struct("<IIQQ")  # struct crypto_op without its payload
+KEY = b"OS2024"
+DATA = bytes(range(48, 48 + 40))
+WORK = 8.0  # seconds of guest time a small request may take
+
+
+@dataclass
+class Served:
+    """What became of a request. server: pid 2's process state once it was idle again or gone."""
+
+    outcome: Outcome
+    state: int = 0
+    data: bytes = b""
+    server: Optional[str] = None
+    idle: bool = False
+    size_before: int = 0
+    size_after: int = 0
+    pages: int = 0  # with PTE_S left in the server
+    faults: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """How it ended, for evidence."""
+        if self.outcome.error or not self.outcome.answer:
+            return str(self.outcome)
+        state = STATES.get(self.state, str(self.state))
+        where = "idle" if self.idle else self.server or "gone"
+        return f"crypto_op {self.outcome}, state is {state}, the server (pid 2) is {where}"
+
+
+def is_idle(bench: Bench, look: Look) -> bool:
+    """Does pid 2 sleep where it slept after boot, waiting for requests?"""
+    process = look.process(SERVER)
+    return (
+        process is not None
+        and process.state == "SLEEPING"
+        and process.chan == bench.shape.server_idle
+    )
+
+
+def gone(look: Look) -> bool:
+    """Has pid 2 ended?"""
+    return look.state(SERVER) in (None, "ZOMBIE", "UNUSED")
+
+
+def serve(
+    bench: Bench,
+    g: Session,
+    kind: int = DECRYPT,
+    state: int = INIT,
+    key: bytes = KEY,
+    data: bytes = DATA,
+    key_size: Optional[int] = None,
+    data_size: Optional[int] = None,
+    offset: int = 0x40,
+) -> Served:
+    """Submits one request in the first page of the arena and waits until the server is idle, ends,
+    or takes too long.
+    """
+    va = g.arena + offset
+    header = HEADER.pack(
+        kind,
+        state,
+        len(key) if key_size is None else key_size,
+        len(data) if data_size is None else data_size,
+    )
+    g.main.write(va, header + key + data)
+    before = g.quiet()
+    total = HEADER.size + len(key) + len(data)
+    outcome = bench.attempt(g, lambda: g.main.call("crypto_op", va, total))
+    if outcome.error or outcome.answer is None or outcome.answer.value < 0:
+        return Served(outcome)
+    look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK) or g.look()
+    raw = _peek(g, look, va, total)
+    return Served(
+        outcome if g.machine.panic is None else bench.attempt(g, lambda: g.main.call("getpid")),
+        struct.unpack_from("<I", raw, 4)[0],
+        raw[HEADER.size + len(key) :],
+        look.state(SERVER),
+        is_idle(bench, look),
+        before.size(SERVER),
+        look.size(SERVER),
+        len(look.shared(SERVER)),
+        tuple(fault_lines(g)) if gone(look) else (),
+    )
+
+
+def _peek(g: Session, look: Look, va: int, size: int) -> bytes:
+    """Bytes of the first actor's memory, read from outside: it may be stuck itself."""
+    page = look.page(g.main.pid, va)
+    return g.machine.memory.read(page.pa + va % PAGE, size) if page else bytes(size)
+
+
+def xor(data: bytes, key: bytes) -> bytes:
+    """What encryption and decryption are here."""
+    return bytes(b ^ key[i % len(key)] for i, b in enumerate(data))
+
+
+def book(bench: Bench, id: str, sentence: str, evidence: list[str]) -> None:
+    """Books a finding in the server's own program, at the line of a fault if there was one."""
+    elf = Elf(str(bench.lab.build.programs["crypto_srv"]))
+    line = None
+    for text in evidence:
+        found = re.search(r"sepc=(?:0x)?0*([0-9a-f]+)|pc (?:0x)?0*([0-9a-f]+)", text)
+        if found:
+            line = elf.line(int(found[1] or found[2], 16))
+    bench.find(id, sentence, evidence, function="main", line=line, elf=elf)
+
+
+def good_requests(bench: Bench) -> None:
+    """Both types, as the assignment has them."""
+    for kind, name in ((DECRYPT, "DECRYPT"), (ENCRYPT, "ENCRYPT")):
+        with bench.guest() as (g, _):
+            served = serve(bench, g, kind)
+            call = f"{name}, state INIT, key of {len(KEY)} and data of {len(DATA)} bytes: {served.text}"
+            if served.outcome.error:
+                id = "K2" if served.outcome.lock_panic else "C8"
+                bench.find(id, f"A good {name} request stops the kernel.", [call])
+            elif served.outcome.value < 0:
+                bench.undecided("C1", f"crypto_op refuses a good request: {call}")
+            elif served.server in (None, "ZOMBIE"):
+                book(
+                    bench,
+                    "C6" if served.state == DONE else "C8",
+                    "The server ends over a good request.",
+                    [call, *served.faults],
+                )
+            elif not served.idle:
+                book(bench, "C8", "The server does not come back from a good request.", [call])
+            elif served.state == ERROR:
+                book(bench, "C1", f"A good {name} request is answered with ERROR.", [call])
+            elif served.state == DONE and served.data != xor(DATA, KEY):
+                lines = [call, f"expected {xor(DATA, KEY).hex()}", f"got {served.data.hex()}"]
+                book(bench, "C1", f"A good {name} request is answered with wrong data.", lines)
+            elif served.state == INIT:
+                book(bench, "C1", f"A good {name} request is never answered.", [call])
+            elif served.pages:
+                book(
+                    bench,
+                    "C4",
+                    "A request's mapping stays in the server.",
+                    [call, f"sz of pid 2: {served.size_before:#x} -> {served.size_after:#x}"],
+                )
+
+
+INVALID = (  # name, type, state
+    ("type 0", 0, INIT),
+    ("type 3", 3, INIT),
+    ("type 77", 77, INIT),
+    ("state DONE", DECRYPT, DONE),
+    ("state ERROR", DECRYPT, ERROR),
+)
+
+
+def bad_headers(bench: Bench) -> None:
+    """A type or a state that must be refused."""
+    for name, kind, state in INVALID:
+        with bench.guest() as (g, _):
+            served = serve(bench, g, kind, state)
+            call = f"a request with {name}: {served.text}"
+            if served.outcome.error or served.outcome.value < 0:
+                continue
+            if not _survived(bench, served, call):
+                continue
+            if served.data != DATA:
+                book(bench, "C1", f"A request with {name} is worked on.", [call])
+            elif name.startswith("type") and served.state == INIT:
+                book(
+                    bench, "C10", f"A request with {name} never ends: its state stays INIT.", [call]
+                )
+            elif name.startswith("type") and served.state == DONE:
+                book(bench, "C1", f"A request with {name} is answered with DONE.", [call])
+            _left_behind(bench, served, call)
+
+
+def _survived(bench: Bench, served: Served, call: str) -> bool:
+    if served.idle:
+        return True
+    how = "ends" if served.server in (None, "ZOMBIE") else "does not come back"
+    book(bench, "C8", f"The server {how} after an invalid request.", [call, *served.faults])
+    return False
+
+
+def _left_behind(bench: Bench, served: Served, call: str) -> None:
+    if served.pages or served.size_after > served.size_before + 16 * PAGE:
+        book(
+            bench,
+            "C4",
+            "The mapping of an invalid request stays in the server.",
+            [
+                call,
+                f"sz of pid 2: {served.size_before:#x} before, {served.size_after:#x} after",
+                f"pages with PTE_S left in pid 2: {served.pages}",
+            ],
+        )
+
+
+def bad_sizes(bench: Bench) -> None:
+    """Sizes that cannot be right."""
+    with bench.guest() as (g, _):
+        served = serve(bench, g, key=b"", data=DATA, key_size=0)
+        call = f"a request with key_size 0: {served.text}"
+        if not served.outcome.error and served.outcome.value >= 0:
+            if served.server in (None, "ZOMBIE"):
+                book(bench, "C2", "A key of size 0 ends the server.", [call, *served.faults])
+            elif not served.idle:
+                book(bench, "C2", "With a key of size 0 the server never finishes.", [call])
+            elif served.state == DONE:
+                book(bench, "C2", "A key of size 0 is answered with DONE.", [call])
+            else:
+                _left_behind(bench, served, call)
+    for name, key_size, data_size in (
+        ("a data_size of 1 MiB", len(KEY), 1 << 20),
+        ("a key_size of 1 MiB", 1 << 20, len(DATA)),
+        ("a data_size of 2 pages", len(KEY), 2 * PAGE),
+        ("a data_size with which the sum wraps around", len(KEY), (1 << 64) - 2),
+    ):
+        with bench.guest() as (g, _):
+            served = serve(bench, g, key_size=key_size, data_size=data_size)
+            call = f"a request of one page with {name}: {served.text}"
+            if served.outcome.error or served.outcome.value < 0:
+                continue
+            if served.server in (None, "ZOMBIE"):
+                book(
+                    bench,
+                    "C3",
+                    f"A request of one page with {name} kills the server.",
+                    [call, *served.faults],
+                )
+            elif not served.idle:
+                book(bench, "C3", f"With {name} the server never finishes.", [call])
+            elif served.state == DONE:
+                book(
+                    bench, "C3", f"A request of one page with {name} is answered with DONE.", [call]
+                )
+            else:
+                _left_behind(bench, served, call)
+
+
+def other_pid(bench: Bench) -> None:
+    """crypto_srv started as an ordinary program."""
+    with bench.guest() as (g, _):
+        pid = g.main.run("/crypto_srv")
+        look = g.until(lambda k: k.state(pid) in (None, "ZOMBIE", "UNUSED"), 5.0)
+        if look is None and g.machine.panic is None:
+            state = g.look().state(pid)
+            book(
+                bench,
+                "C7",
+                f"crypto_srv started with pid {pid} does not exit.",
+                [f"after 5 s of guest time pid {pid} is {state}"],
+            )
+
+
+def bad_address(bench: Bench) -> None:
+    """A request at an address where the client has nothing."""
+    with bench.guest() as (g, _):
+        before = g.quiet()
+        va = rounded(before.size(g.main.pid)) + 64 * PAGE
+        outcome = bench.attempt(g, lambda: g.main.call("crypto_op", va, 100))
+        call = f"crypto_op({va:#x}, 100), where nothing is mapped: {outcome}"
+        if outcome.answer is not None and outcome.answer.value < 0:
+            return
+        if outcome.answer is not None:
+            bench.find("Q2", "crypto_op accepts an address where its caller has no memory.", [call])
+        if not bench.shape.server_idle:
+            return
+        look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
+        if g.machine.panic is not None:
+            end = bench.attempt(g, lambda: g.main.call("getpid"))
+            id = "K2" if end.lock_panic else "X1"
+            bench.find(id, "A request that cannot be mapped stops the kernel.", [call, str(end)])
+        elif look is None:
+            book(bench, "C8", "After a request that cannot be mapped the server spins.", [call])
+        elif gone(look):
+            faults = fault_lines(g)
+            if any("ffffffffffff" in line for line in faults):
+                bench.find(
+                    "X1",
+                    "A mapping that failed reaches the server as an address: it reads at -1 and dies.",
+                    [call, *faults],
+                )
+            else:
+                book(
+                    bench,
+                    "C8",
+                    "After a request that cannot be mapped the server is gone.",
+                    [call, *faults],
+                )
+
+
+def full_queue(bench: Bench) -> None:
+    """As many requests as the queue has slots, and one more, faster than the server takes them."""
+    for count in (16, 17):
+        with bench.guest() as (g, _):
+            header = HEADER.pack(DECRYPT, INIT, 4, 8)
+            for i in range(count):
+                g.main.write(g.arena + i * 64, header + b"keys" + b"datadata")
+            g.main.ask("s 0 " + g.coded("crypto_op", (g.arena, 36)))
+            outcome = bench.attempt(g, lambda: g.main.ask(f"l {count:x} 1 40"))
+            if outcome.error or outcome.value < 0:
+                bench.undecided("Q1", f"{count} requests: {outcome}")
+                continue
+            dead = not bench.shape.server_idle
+            look = g.look() if dead else g.until(lambda k: is_idle(bench, k) or gone(k), 4 * WORK)
+            if look is None or (gone(look) and not dead):
+                bench.undecided("Q1", "the server does not survive so many requests")
+                continue
+            states = [_peek(g, look, g.arena + i * 64, 8)[4] for i in range(count)]
+            lost = states.count(INIT)
+            indices = {n: v for n, v in look.queue.items() if n.endswith("idx")}
+            equal = len(set(indices.values())) == 1 and "count" not in look.queue
+            if lost and equal and (not dead or count == 16):
+                bench.find(
+                    "Q1",
+                    f"{lost} of {count} requests queued at once are never served: with 16 in the "
+                    "queue its indices are equal, which means empty.",
+                    [
+                        f"state is still INIT in {lost} of them",
+                        f"queue: {indices}",
+                        "the server waits for requests" if not dead else "no server runs",
+                    ],
+                )
+
+
+def leaver(bench: Bench) -> None:
+    """A client that has exited and been reaped before the server takes its request."""
+    with bench.guest() as (g, _):
+        big = 7 * PAGE
+        g.main.write(g.arena, HEADER.pack(DECRYPT, INIT, 6, big - 64) + KEY)
+        client = g.fork(1)
+        client.write(g.arena + 8 * PAGE, HEADER.pack(DECRYPT, INIT, 6, 16) + KEY + bytes(16))
+        g.quiet()
+        first = bench.attempt(g, lambda: g.main.call("crypto_op", g.arena, big))
+        second = bench.attempt(g, lambda: client.call("crypto_op", g.arena + 8 * PAGE, 46))
+        end = bench.farewell(g, client)
+        busy = g.look()
+        call = f"a long request, then one of a client that exits at once: {first}, {second}, {end}"
+        if first.error or second.error:
+            bench.undecided("X4", call)
+            return
+        taken = is_idle(bench, busy) and g.machine.panic is None
+        look = g.until(lambda k: is_idle(bench, k) or gone(k), 4 * WORK)
+        if g.machine.panic is not None:
+            panic = bench.attempt(g, lambda: g.main.call("getpid"))
+            id = "K2" if panic.lock_panic else "X4"
+            bench.find(
+                id, "The request of a client that has gone stops the kernel.", [call, str(panic)]
+            )
+        elif look is None or gone(look):
+            how = "spins" if look is None else "is gone"
+            bench.find(
+                "Q3",
+                f"After the request of a client that has gone, the server {how}.",
+                [call, *fault_lines(g)],
+            )
+        elif taken:
+            bench.undecided("X4", "the server was faster than the client could leave")
+
+
+PROBES = [
+    Probe("good requests", ("C1", "C6"), ("server",), good_requests),
+    Probe("bad headers", ("C1", "C4", "C8", "C10"), ("server",), bad_headers),
+    Probe("bad sizes", ("C2", "C3"), ("server",), bad_sizes),
+    Probe("another pid", ("C7",), ("program",), other_pid),
+    Probe("bad address", ("X1", "Q2"), ("queue",), bad_address),
+    Probe("full queue", ("Q1",), ("queue",), full_queue),
+    Probe("client leaves", ("X4", "Q3"), ("server",), leaver),
+]

@@ -1,0 +1,239 @@
+"""Probes of unmap_shared_pages: undoing what map did, and refusing everything else."""
+
+from __future__ import annotations
+
+from tools.submit.look import Look
+from tools.submit.probes.base import PAGE, Bench, Outcome, Probe, changes, fresh, rounded
+from tools.submit.session import Actor, Session
+from tools.submit.shape import Calls
+
+MAXVA = 1 << 38
+PAIRS = (  # offset of the unmapped range in the mapping, bytes
+    (0, PAGE),
+    (0, 100),
+    (0, 2 * PAGE),
+    (0x10, 16),
+    (0x800, 0x800),
+    (0xFF0, 32),
+    (0x800, PAGE + 0x800),
+)
+
+
+def _mapped(bench: Bench, g: Session, calls: Calls, child: Actor, pages: int) -> int:
+    """Maps whole pages; the address, or 0 if that does not work here."""
+    before = g.quiet()
+    outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.arena, pages * PAGE))
+    if not outcome.accepted:
+        return 0
+    new = fresh(before, g.quiet(), child.pid)
+    return (
+        outcome.value
+        if new == list(range(outcome.value, outcome.value + pages * PAGE, PAGE))
+        else 0
+    )
+
+
+def pairs(bench: Bench) -> None:
+    """A mapping of as many pages as the range touches, then its unmapping."""
+    for offset, size in PAIRS:
+        with bench.guest() as (g, calls):
+            count = (offset + size + PAGE - 1) // PAGE
+            child = g.fork(1)
+            start = g.quiet()
+            at = _mapped(bench, g, calls, child, count)
+            if not at:
+                bench.undecided("U1", "no mapping of whole pages could be made to unmap")
+                continue
+            mapped = g.quiet()
+            outcome = bench.attempt(g, lambda: calls.unmap(child, at + offset, size))
+            what = f"unmap {size} bytes at offset {offset:#x} of a mapping of {count} page(s): {outcome}"
+            after = None if outcome.panic else g.quiet()
+            _judge_pair(bench, outcome, start, mapped, after, child.pid, offset, count, what)
+            end = bench.farewell(g, child) if after else outcome
+            if after and end.panic:
+                bench.find(
+                    "U1",
+                    "After a mapping was undone, the process cannot leave without a panic.",
+                    [what, *changes(mapped, after, child.pid), f"when it is reaped: {end}"],
+                )
+
+
+def _judge_pair(
+    bench: Bench,
+    outcome: Outcome,
+    start: Look,
+    mapped: Look,
+    after: Look | None,
+    pid: int,
+    offset: int,
+    count: int,
+    what: str,
+) -> None:
+    if outcome.lock_panic:
+        bench.find("K2", "Unmapping ends in a panic about locks.", [what])
+        return
+    if after is None or outcome.error:
+        id = "U4" if "aligned" in outcome.panic else "U1"
+        bench.find(id, "Unmapping what was mapped stops the kernel.", [what])
+        return
+    gone = len(fresh(after, mapped, pid))
+    evidence = [what, *changes(mapped, after, pid)]
+    sizes = (start.size(pid), rounded(start.size(pid)))
+    if outcome.answer and outcome.answer.value != 0:
+        id = "U4" if offset and gone == 0 else "U1"
+        bench.find(id, "Unmapping what was mapped is refused.", evidence)
+    elif gone != count:
+        bench.find(
+            "U1",
+            f"The range lies in {count} page(s) of the mapping, but {gone} "
+            f"{'is' if gone == 1 else 'are'} unmapped.",
+            evidence,
+        )
+    elif after.size(pid) not in sizes:
+        bench.find(
+            "U1",
+            f"After map and unmap sz is {after.size(pid):#x}; before both it was {start.size(pid):#x}.",
+            evidence,
+        )
+
+
+def private_memory(bench: Bench) -> None:
+    """Memory that is nobody else's must stay, also behind a shared page."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        child.fill(g.arena, 4 * PAGE, 1)
+        before = g.quiet()
+        va = g.arena + 2 * PAGE
+        outcome = bench.attempt(g, lambda: calls.unmap(child, va, PAGE))
+        _judge_private(bench, g, child, before, outcome, va, f"unmap a private page: {outcome}")
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        at = _mapped(bench, g, calls, child, 1)
+        if not at:
+            return
+        heap = child.call("sbrk", PAGE).value
+        if heap != at + PAGE:
+            return
+        child.fill(heap, PAGE, 1)
+        before = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.unmap(child, at, 2 * PAGE))
+        text = f"unmap a shared page and the private one behind it: {outcome}"
+        _judge_private(bench, g, child, before, outcome, heap, text)
+
+
+def _judge_private(
+    bench: Bench, g: Session, child: Actor, before: Look, outcome: Outcome, va: int, what: str
+) -> None:
+    if outcome.lock_panic:
+        bench.find("K2", "Refusing to unmap ends in a panic about locks.", [what])
+        return
+    if outcome.error:
+        bench.find("U2", "Unmapping private memory stops the kernel.", [what])
+        return
+    after = g.quiet()
+    diff = changes(before, after, child.pid)
+    if after.page(child.pid, va) is None or not outcome.refused:
+        if outcome.answer and outcome.answer.value != -1 or after.page(child.pid, va) is None:
+            lines = [what, *diff]
+            end = bench.farewell(g, child)
+            lines += [f"when the process is reaped: {end}"] if end.panic else []
+            bench.find("U2", "Private memory, not shared with anyone, is unmapped.", lines)
+    elif diff:
+        bench.find(
+            "X6", "An unmapping that is refused has already taken pages away.", [what, *diff]
+        )
+
+
+def unmapped(bench: Bench) -> None:
+    """Addresses where nothing is mapped."""
+    for what, where in (
+        ("just above the heap", None),
+        ("in an empty region", 0x4000_0000),
+        ("at MAXVA", MAXVA),
+        ("far above MAXVA", 1 << 60),
+    ):
+        with bench.guest() as (g, calls):
+            child = g.fork(1)
+            before = g.quiet()
+            va = rounded(before.size(child.pid)) if where is None else where
+            outcome = bench.attempt(g, lambda: calls.unmap(child, va, PAGE))
+            text = f"unmap a page {what} ({va:#x}): {outcome}"
+            if outcome.lock_panic:
+                bench.find("K2", "Refusing to unmap ends in a panic about locks.", [text])
+            elif outcome.error:
+                bench.find("U3", f"Unmapping an address {what} stops the kernel.", [text])
+            elif outcome.answer and outcome.answer.value not in (-1, 0xFFFF_FFFF):
+                diff = changes(before, g.quiet(), child.pid)
+                if outcome.answer.value == 0:
+                    bench.find("U3", f"Unmapping an address {what} reports success.", [text, *diff])
+
+
+def partly(bench: Bench) -> None:
+    """A range that begins in a mapping and ends above it."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        at = _mapped(bench, g, calls, child, 1)
+        if not at:
+            return
+        before = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.unmap(child, at, 2 * PAGE))
+        what = f"unmap two pages of which only the first is mapped: {outcome}"
+        if outcome.lock_panic:
+            bench.find("K2", "Refusing to unmap ends in a panic about locks.", [what])
+            return
+        if outcome.error:
+            bench.find(
+                "U3", "Unmapping a range that is only partly mapped stops the kernel.", [what]
+            )
+            return
+        diff = changes(before, g.quiet(), child.pid)
+        if outcome.answer and outcome.answer.value == 0:
+            bench.find(
+                "U3", "Unmapping a range that is only partly mapped reports success.", [what, *diff]
+            )
+        elif diff:
+            bench.find("X6", "An unmapping that fails has already taken pages away.", [what, *diff])
+
+
+def not_the_top(bench: Bench) -> None:
+    """The older of two mappings goes first."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        at = _mapped(bench, g, calls, child, 1)
+        second = bench.attempt(g, lambda: calls.share(g.main, child, g.arena + 4 * PAGE, PAGE))
+        if not at or not second.accepted or bench.found("M1"):
+            bench.undecided("U5", "two good mappings could not be made")
+            return
+        before = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.unmap(child, at, PAGE))
+        lines = [
+            f"two mappings of a page, at {at:#x} and {second.value:#x}; unmap the first: {outcome}"
+        ]
+        if outcome.error:
+            id = "K2" if outcome.lock_panic else "U5"
+            bench.find(id, "Unmapping the older of two mappings stops the kernel.", lines)
+            return
+        after = g.quiet()
+        lines += changes(before, after, child.pid)
+        stray = after.above_size(child.pid)
+        lines += [f"above sz now: {page}" for page in stray]
+        end = bench.farewell(g, child)
+        if end.panic:
+            lines.append(f"when the process is reaped: {end}")
+        if stray:
+            bench.find(
+                "U5",
+                "After the older of two mappings is gone, sz no longer covers the newer.",
+                lines,
+            )
+        elif end.panic:
+            bench.find("U5", "A hole where the older of two mappings was makes exit panic.", lines)
+
+
+PROBES = [
+    Probe("unmap pairs", ("U1", "U4"), ("map", "unmap"), pairs),
+    Probe("unmap private memory", ("U2",), ("map", "unmap"), private_memory),
+    Probe("unmap the unmapped", ("U3",), ("map", "unmap"), unmapped),
+    Probe("unmap partly", ("X6",), ("map", "unmap"), partly),
+    Probe("unmap not the top", ("U5",), ("map", "unmap"), not_the_top),
+]

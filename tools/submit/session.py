@@ -1,0 +1,275 @@
+"""A conversation with the agent in a guest, and looks into its memory between two sentences.
+
+A call that does not come back ends in an exception that says how: a panic, the process killed, or
+no answer within an amount of the guest's own time. The conclusions are drawn elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Callable, Optional
+
+from tools.guest import GuestError, Kernel
+from tools.guest.elf import Elf
+from tools.guest.stack import Frame, kernel_frames
+from tools.submit.look import Look
+from tools.submit.machine import Machine
+
+PAGE = 4096
+MASK = (1 << 64) - 1
+ARENA_PAGES = 16
+SERVER = 2  # the crypto server's pid
+STALLED = 600.0  # seconds of real time without an answer: the machine itself is stuck
+Condition = Callable[[Look], bool]
+
+
+class Unanswered(Exception):
+    """A call did not come back."""
+
+    def __init__(self, text: str, call: str):
+        super().__init__(f"{text}, during {call}")
+        self.text, self.call = text, call
+
+
+class Panicked(Unanswered):
+    """The kernel panicked."""
+
+
+class Died(Unanswered):
+    """The process that made the call is gone."""
+
+
+class Hung(Unanswered):
+    """Nothing came back in time."""
+
+
+@dataclass
+class Answer:
+    """value: what the call returned, signed. data: the bytes asked for."""
+
+    value: int
+    data: bytes
+
+    @property
+    def failed(self) -> bool:
+        """Is it a failure by either convention, 0 or -1 (also one cut to 32 bits)?"""
+        return self.value in (0, -1, 0xFFFF_FFFF)
+
+
+@dataclass
+class Actor:
+    """A process that makes calls on demand."""
+
+    session: "Session"
+    index: int
+    pid: int
+
+    def ask(self, command: str) -> Answer:
+        """One command of the agent's language (guest/agent.c)."""
+        return self.session.ask(self.index, command)
+
+    def call(self, name: str, *arguments: int | str) -> Answer:
+        """A system call by name. `R` stands for the result of the call before, in loops only."""
+        return self.ask("c " + self.session.coded(name, arguments))
+
+    def fork(self, index: int) -> "Actor":
+        """A child that is actor `index`."""
+        return Actor(self.session, index, self.ask(f"F {index:x}").value)
+
+    def read(self, va: int, size: int) -> bytes:
+        """Bytes of its memory, as it sees them; it dies if it may not."""
+        return b"".join(
+            self.ask(f"r {va + at:x} {min(64, size - at):x}").data for at in range(0, size, 64)
+        )
+
+    def write(self, va: int, data: bytes) -> None:
+        """Stores bytes."""
+        for at in range(0, len(data), 48):
+            self.ask(f"w {va + at:x} {data[at : at + 48].hex()}")
+
+    def fill(self, va: int, size: int, first: int) -> None:
+        """Stores first, first + 1, ... modulo 256."""
+        self.ask(f"p {va:x} {size:x} {first:x}")
+
+    def exit(self) -> None:
+        """Leaves; there is no answer to that."""
+        self.session.post(self.index, "c " + self.session.coded("exit", (0,)))
+
+    def wait(self) -> tuple[int, int]:
+        """Waits for a child: pid and status."""
+        answer = self.ask("W")
+        return answer.value, int.from_bytes(answer.data[:4], "little", signed=True)
+
+    def run(self, path: str, argument: str = "") -> int:
+        """Starts a program as a child; its pid."""
+        return self.ask(f"E {path} {argument}").value
+
+
+class Session:
+    """One guest and its agent, from the agent's first answer on."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        elf: Elf,
+        agent: Elf,
+        numbers: dict[str, int],
+        nonce: str,
+        timeout: float,
+    ):
+        self.machine, self.numbers, self.timeout = machine, numbers, timeout
+        self.kernel = Kernel(elf, machine.memory)
+        self.nonce = "unset"
+        self.pids: dict[int, int] = {}  # of actors
+        self.arena = agent.symbols["arena"].address
+        self.progress = agent.symbols["progress"].address
+        machine.run()
+        try:
+            first = self._answer(0, 0, "boot")
+            self.nonce = nonce
+            self.main = Actor(self, 0, first.value)
+            self.ask(0, f"n {nonce}")
+        except (Unanswered, GuestError):
+            self.stop()
+            raise
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends the guest."""
+        self.machine.stop()
+
+    @property
+    def console(self) -> str:
+        """What the guest printed, with nothing in it that a terminal would obey."""
+        text = self.machine.console.decode("ascii", "replace").replace("\r", "")
+        return "".join(c if c == "\n" or " " <= c <= "~" else "?" for c in text)
+
+    @property
+    def talk(self) -> list[str]:
+        """The lines of the console that are not the agent's conversation."""
+        return [
+            line
+            for line in self.console.splitlines()
+            if line.strip() and not re.match(r"@\w+ \w |\d \w( |$)", line)
+        ]
+
+    def coded(self, name: str, arguments: tuple[int | str, ...]) -> str:
+        """Number and arguments of a call in the agent's language."""
+        rest = [a if isinstance(a, str) else f"{a & MASK:x}" for a in arguments]
+        return " ".join([f"{self.numbers[name]:x}", *rest])
+
+    def post(self, actor: int, command: str) -> int:
+        """Sends a command and does not wait; the position on the console to collect() from."""
+        position = len(self.machine.console)
+        self.machine.send(f"{actor} {command}\n")
+        return position
+
+    def ask(self, actor: int, command: str) -> Answer:
+        """Sends a command and waits for its answer; raises Panicked, Died or Hung."""
+        return self._answer(actor, self.post(actor, command), command)
+
+    def collect(self, actor: int, position: int, what: str) -> Answer:
+        """The answer to a command posted before."""
+        return self._answer(actor, position, what)
+
+    def _answer(self, actor: int, position: int, what: str) -> Answer:
+        pattern = re.compile(
+            rb"@%s %x ([0-9a-f]{4}) ([0-9a-f]{16}) ((?:[0-9a-f]{2})*) \$"
+            % (self.nonce.encode(), actor)
+        )
+        started, begun = self.machine.time(), time.monotonic()
+        asked = False
+        while True:
+            found = pattern.search(self.machine.console, position)
+            if found:
+                value = int(found[2], 16)
+                return Answer(
+                    value - (1 << 64) if value >> 63 else value, bytes.fromhex(found[3].decode())
+                )
+            if self.machine.panic is not None:
+                self.settle(0.1)
+                raise Panicked(f"panic: {self.machine.panic}", what)
+            if self.machine.pump(0.2):
+                continue
+            passed = self.machine.time() - started
+            if self._gone(actor):
+                raise Died("the process that called is gone", what)
+            if passed > self.timeout or time.monotonic() - begun > STALLED:
+                raise Hung(f"no answer after {passed:.0f} s of guest time", what)
+            if not asked and passed > self.timeout / 4 and b"@" in self.machine.console[position:]:
+                asked = True  # somebody else printed into the middle of the line
+                self.machine.send(f"{actor} a  \n")
+
+    def _gone(self, actor: int) -> bool:
+        pid = self.pids.get(actor)
+        if pid is None:
+            return False
+        state = self.look().state(pid)
+        return state in (None, "ZOMBIE", "UNUSED")
+
+    def fork(self, index: int = 1, parent: Optional[Actor] = None) -> Actor:
+        """A new actor, a child of the first one or of `parent`."""
+        actor = (parent or self.main).fork(index)
+        self.pids[index] = actor.pid
+        return actor
+
+    def settle(self, guest_seconds: float) -> None:
+        """Lets an amount of the guest's own time pass, taking what it prints."""
+        until, begun = self.machine.time() + guest_seconds, time.monotonic()
+        while self.machine.time() < until and time.monotonic() - begun < STALLED:
+            self.machine.pump(0.005)
+
+    def look(self) -> Look:
+        """What is in the guest's memory now. The guest stands still meanwhile."""
+        self.machine.pause()
+        try:
+            return Look(self.kernel)
+        finally:
+            self.machine.run()
+
+    def quiet(self, guest_seconds: float = 2.0) -> Look:
+        """A look when nobody but the server is at work: the agents all wait for the host."""
+
+        def is_quiet(look: Look) -> bool:
+            working = [p for p in look.processes.used if p.state in ("RUNNING", "RUNNABLE")]
+            return all(p.pid == SERVER for p in working)
+
+        return self.until(is_quiet, guest_seconds) or self.look()
+
+    def until(self, done: "Condition", guest_seconds: float) -> Optional[Look]:
+        """Looks again and again until `done(look)`; None if that takes longer, or it panics."""
+        until = self.machine.time() + guest_seconds
+        while True:
+            look = self.look()
+            if done(look):
+                return look
+            if self.machine.panic is not None or self.machine.time() > until:
+                return None
+            self.machine.pump(0.01)
+
+    def backtrace(self) -> list[Frame]:
+        """Where a panic came from: the frames above panic() on the hart that is in it."""
+        self.machine.pause()
+        elf = self.kernel.elf
+        for registers in self.machine.registers():
+            frames = kernel_frames(self.kernel, Look(self.kernel).processes.slots[0], registers)
+            names = [f.function for f in frames]
+            if "panic" in names:
+                return frames[names.index("panic") + 1 :] + self._interrupted(elf)
+        return []
+
+    def _interrupted(self, elf: Elf) -> list[Frame]:
+        """The instruction a kernel trap names on the console, which frame pointers step over."""
+        found = re.search(r"sepc=(?:0x)?([0-9a-f]+)", self.console)
+        if not found:
+            return []
+        pc = int(found[1], 16)
+        near = elf.nearest(pc)
+        return [Frame(pc, False, near[0].name, elf.line(pc))] if near else []

@@ -1,0 +1,215 @@
+"""How this tree differs from others: argument orders, failure values, what is there at all.
+
+Orders are found by trial in fresh guests and judged by the page tables, never by a name: a mapping
+worked if one process has a new page with the other's frame.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from tools.guest.elf import Elf
+from tools.guest.memory import GuestError
+from tools.submit.lab import Lab
+from tools.submit.session import Actor, Answer, Session, Unanswered
+
+PAGE = 4096
+Order = tuple[str, ...]
+MAP_ORDERS: tuple[Order, ...] = (
+    ("src", "dst", "va", "size"),
+    ("src", "va", "size"),
+    ("va", "size", "src", "pointer"),
+    ("va", "src", "size"),
+    ("dst", "va", "size"),
+    ("va", "size", "src"),
+    ("dst", "src", "va", "size"),
+    ("src", "va", "size", "pointer"),
+)
+UNMAP_ORDERS: tuple[Order, ...] = (
+    ("pid", "va", "size"),
+    ("va", "size"),
+    ("va", "size", "pointer"),
+    ("va", "size", "pid"),
+)
+
+
+@dataclass
+class Shape:
+    """What was learned. An order of None: the call is not there or never worked."""
+
+    map_order: Optional[Order] = None
+    unmap_order: Optional[Order] = None
+    failure: Optional[int] = None  # what map returns when it refuses
+    has_queue: bool = False
+    has_server: bool = False  # a program crypto_srv that takes requests
+    server_idle: int = 0  # kernel address the idle server sleeps on
+    server_state: str = "none"
+    generation: str = "2024"
+
+    def as_dict(self, lab: Lab) -> dict[str, Any]:
+        """For --show-shape and JSON."""
+        known = ("map_shared_pages", "unmap_shared_pages", "find_proc", "crypto_srv_proc", "PTE_S")
+        return {
+            "toolchain": lab.build.prefix,
+            "generation": self.generation,
+            "map_shared_pages": self.map_order,
+            "unmap_shared_pages": self.unmap_order,
+            "failure value": self.failure,
+            "system calls": {
+                n: v for n, v in lab.numbers.items() if "shared" in n or n == "crypto_op"
+            },
+            "functions": {n: place_of(lab.elf, n) for n in known if place_of(lab.elf, n)},
+            "queue": self.has_queue,
+            "server": self.server_state,
+        }
+
+
+def place_of(elf: Elf, function: str) -> Optional[str]:
+    """`file:line` of a function; None if the program has none of that name."""
+    symbol = elf.symbols.get(function)
+    line = elf.line(symbol.address) if symbol and symbol.function else None
+    return f"{line[0]}:{line[1]}" if line else None
+
+
+class Calls:
+    """map and unmap in a guest, in this tree's order of arguments."""
+
+    def __init__(self, session: Session, shape: Shape):
+        self.session, self.shape = session, shape
+
+    def map(self, src: Actor | int, dst: Actor | int, va: int, size: int, by: Actor) -> Answer:
+        """Shares [va, va+size) of src with dst; pids may be given as numbers."""
+        order = self.shape.map_order or MAP_ORDERS[0]
+        return by.call("map_shared_pages", *self.map_arguments(order, src, dst, va, size))
+
+    def map_arguments(
+        self, order: Order, src: Actor | int, dst: Actor | int, va: int, size: int
+    ) -> list[int]:
+        """The arguments in a given order."""
+        values = {
+            "src": src.pid if isinstance(src, Actor) else src,
+            "dst": dst.pid if isinstance(dst, Actor) else dst,
+            "va": va,
+            "size": size,
+            "pointer": self.session.arena + 15 * PAGE,
+        }
+        return [values[name] for name in order]
+
+    def share(self, src: Actor, dst: Actor, va: int, size: int) -> Answer:
+        """map() by whoever this tree lets call it: the destination if it can."""
+        by = src if self.shape.map_order and "src" not in self.shape.map_order else dst
+        return self.map(src, dst, va, size, by)
+
+    def unmap(self, actor: Actor, va: int, size: int, pid: Optional[int] = None) -> Answer:
+        """Takes [va, va+size) away from `actor`, or from `pid` where the order has a pid."""
+        order = self.shape.unmap_order or UNMAP_ORDERS[0]
+        values = {
+            "pid": actor.pid if pid is None else pid,
+            "va": va,
+            "size": size,
+            "pointer": self.session.arena + 15 * PAGE,
+        }
+        return actor.call("unmap_shared_pages", *(values[name] for name in order))
+
+
+def learn(lab: Lab) -> Shape:
+    """Tries until a mapping and an unmapping work."""
+    shape = Shape()
+    shape.has_queue = "crypto_op" in lab.numbers and lab.elf.variable("shmem_queue") is not None
+    shape.generation = "2024" if "crypto_op" in lab.numbers else "2025 (no server)"
+    if "map_shared_pages" in lab.numbers:
+        for order in MAP_ORDERS:
+            found = _try_map(lab, order)
+            if found is not None:
+                shape.map_order = order if found else _swapped(order)
+                break
+    if shape.map_order and "unmap_shared_pages" in lab.numbers:
+        for order in UNMAP_ORDERS:
+            if _try_unmap(lab, shape, order):
+                shape.unmap_order = order
+                break
+    _learn_server(lab, shape)
+    return shape
+
+
+def _swapped(order: Order) -> Order:
+    other = {"src": "dst", "dst": "src"}
+    return tuple(other.get(name, name) for name in order)
+
+
+def _try_map(lab: Lab, order: Order) -> Optional[bool]:
+    """True if the frames went from src to dst, False for the other way round, None if neither."""
+    with lab.guest() as g:
+        va = g.arena + PAGE
+        g.main.fill(va, PAGE, 1)
+        child = g.fork(1)
+        child.fill(va, PAGE, 7)  # a copy of its own
+        before = g.quiet()
+        calls = Calls(g, Shape(order))
+        by = g.main if "src" not in order else child
+        try:
+            by.call("map_shared_pages", *calls.map_arguments(order, g.main, child, va, 64))
+        except Unanswered:
+            pass  # it may have worked and broken something else
+        after = g.look()
+        for src, dst, forward in ((g.main.pid, child.pid, True), (child.pid, g.main.pid, False)):
+            page = after.page(src, va)
+            new = set(after.pages.get(dst, {})) - set(before.pages.get(dst, {}))
+            if page and any(after.pages[dst][v].pa == page.pa for v in new):
+                return forward
+    return None
+
+
+def _try_unmap(lab: Lab, shape: Shape, order: Order) -> bool:
+    with lab.guest() as g:
+        child = g.fork(1)
+        calls = Calls(g, shape)
+        before = g.quiet()
+        try:
+            address = calls.share(g.main, child, g.arena + PAGE, PAGE).value
+        except Unanswered:
+            return False
+        mapped = g.look()
+        new = set(mapped.pages.get(child.pid, {})) - set(before.pages.get(child.pid, {}))
+        shape.unmap_order = order
+        try:
+            calls.unmap(child, address, PAGE)
+        except Unanswered:
+            pass
+        finally:
+            shape.unmap_order = None
+        after = g.look()
+        return bool(new) and not new & set(after.pages.get(child.pid, {}))
+
+
+def _learn_server(lab: Lab, shape: Shape) -> None:
+    program = lab.build.programs.get("crypto_srv")
+    if program is None or "crypto_op" not in lab.numbers:
+        return
+    shape.has_server = calls_function(program, lab.build.prefix, "take_shared_memory_request")
+    if not shape.has_server:
+        shape.server_state = "crypto_srv never takes a request"
+        return
+    with lab.guest() as g:
+        g.settle(1.0)
+        look = g.until(lambda k: k.state(2) in ("SLEEPING", "ZOMBIE", None), 5.0) or g.look()
+        server = look.process(2)
+        shape.server_state = server.state if server else "gone"
+        if server and server.state == "SLEEPING":
+            shape.server_idle = server.chan
+
+
+def calls_function(program: Any, prefix: str, function: str) -> bool:
+    """Is `function` called anywhere in an executable?"""
+    import subprocess
+
+    done = subprocess.run(
+        [f"{prefix}objdump", "-d", str(program)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise GuestError(f"{program}: objdump cannot read it")
+    return bool(re.search(rf"\b(jal|jalr|j|c\.j|call|tail)\b.*<{function}>", done.stdout)) or bool(
+        re.search(rf"# [0-9a-f]+ <{function}>", done.stdout)
+    )
