@@ -214,18 +214,8 @@ int copyout(uint64 va, const void *src, uint64 n) {
 }
 
 // System calls
-static __thread uint64 arguments[3];
-
-uint64 argument(int n) {
-  return arguments[n];
-}
-
-int argint(int n) {
-  return arguments[n];
-}
-
 int argstr(int n, char *buf, int max) {
-  const char *s = (const char *)arguments[n];
+  const char *s = (const char *)argument(n);
   for (int i = 0; i < max; i++)
     if (!(buf[i] = s[i]))
       return i;
@@ -233,9 +223,8 @@ int argstr(int n, char *buf, int max) {
 }
 
 long call(uint64 (*function)(void), uint64 a0, uint64 a1, uint64 a2) {
-  arguments[0] = a0;
-  arguments[1] = a1;
-  arguments[2] = a2;
+  struct trapframe registers = {a0, a1, a2};
+  myproc()->trapframe = &registers;
   long result = function();
   if (held_count)
     die("a system call returns with %d locks held", held_count);

@@ -3,7 +3,13 @@
 #include "kernel/param.h"
 #include "kernel/spinlock.h"
 
+// Where system calls find their arguments.
+struct trapframe {
+  uint64 a0, a1, a2;
+};
+
 struct proc {
+  struct trapframe *trapframe;
   int pid;
   struct file *ofile[NOFILE];
   struct inode *cwd;
