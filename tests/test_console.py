@@ -13,6 +13,7 @@ import pytest
 
 from tests.harness import image, tree
 from tests.harness.guest import PANIC, PROMPT, Boot, Guest
+from tests.test_boot import host_seconds
 
 PASTE = 100  # bytes typed at a time
 
@@ -107,8 +108,10 @@ def free_port() -> int:
 def test_a_panic_says_where_and_stops_every_hart(boot: Boot, tmp_path: Path, cpus: int) -> None:
     """Message, hart, process, call chain that resolves to functions; then silence."""
     port = free_port()
-    guest = boot(cpus=cpus, extra=("-gdb", f"tcp:127.0.0.1:{port}"))
+    spinning = image.make(tmp_path, ["spin"])
+    guest = boot(image=spinning, cpus=cpus, extra=("-gdb", f"tcp:127.0.0.1:{port}"))
     guest.forgive(PANIC)
+    guest.run("spin 200000 &")
     attached = tmp_path / "attached"
     script = [
         "set arch riscv:rv64",
@@ -140,6 +143,9 @@ def test_a_panic_says_where_and_stops_every_hart(boot: Boot, tmp_path: Path, cpu
         ).stdout
         assert "syscall" in names and "usertrap" in names
         assert guest.console.count("panic") == 1
+        used = host_seconds(guest)
+        time.sleep(2)
+        assert host_seconds(guest) - used < 0.5, "a hart goes on"
     finally:
         gdb.kill()
         gdb.wait()

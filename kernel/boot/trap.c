@@ -33,6 +33,8 @@ static seldom void interrupt(uint64 cause) {
   switch (cause & ~CAUSE_INTERRUPT) {
   case 1: // another hart rang
     csr_clear(sip, IE_SSOFT);
+    if (panicked)
+      stop_hart();
     tlb_poll();
     break;
   case 5:

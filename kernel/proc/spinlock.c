@@ -99,8 +99,7 @@ static seldom void acquire_contended(struct cpu *c, struct spinlock *lk, uint64 
     while (__atomic_load_n(&lk->locked, __ATOMIC_RELAXED)) {
       tlb_poll();
       if (panicked)
-        for (;;)
-          asm volatile("wfi");
+        stop_hart();
       if (time_now() - since > patience) {
         struct cpu *holder = lk->cpu;
         printf("stuck: hart %d waits at 0x%lx for lock %s (0x%lx), held by hart %d since 0x%lx\n", c->id, pc, lk->name,
