@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all qemu qemu-gdb gdb debug print-gdbport test lint format docs bench setup clean help FORCE
+.PHONY: all qemu qemu-gdb gdb debug print-gdbport trace test lint format docs bench setup clean help FORCE
 all:
 
 ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
@@ -38,7 +38,7 @@ build/setup/%.mk: packages.txt tools/setup
 	@mkdir -p $(@D) && touch $@
 
 setup:
-	@tools/setup build debug test
+	@tools/setup build debug trace test
 
 # Toolchain: bare-metal if it is there, else the one for Linux programs.
 TOOLPREFIX ?= $(if $(shell command -v riscv64-unknown-elf-gcc),riscv64-unknown-elf-,riscv64-linux-gnu-)
@@ -188,6 +188,14 @@ gdb: build/setup/debug.mk $(KERNEL) .gdbinit
 debug: build/setup/debug.mk all
 	tmux $(if $(TMUX),new-window,new-session) '$(MAKE) qemu-gdb' \; split-window -h '$(MAKE) gdb'
 
+# A run of the sharing tests and a crypto request, every event of it, as a page; opened where there is a desktop.
+trace: build/setup/trace.mk all
+	tools/trace/xv6-trace record -o build/trace.xt --kernel $(KERNEL) --cpus '$(CPUS)' --mem '$(MEM)' \
+	  -- 'shmem_test1; shmem_test2; crypto_cli'
+	tools/trace/xv6-trace check build/trace.xt
+	tools/trace/xv6-trace report build/trace.xt -o build/trace.html
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xdg-open >/dev/null; then xdg-open build/trace.html; fi
+
 test: build/setup/test.mk all
 	$(PYTHON) -m pytest $(TESTFLAGS) $(TESTS)
 
@@ -216,6 +224,7 @@ help:
 #: make qemu-gdb   the same, stopped at the first instruction for gdb
 #: make gdb        gdb with this project's commands, connected to qemu-gdb's guest
 #: make debug      both, side by side in tmux
+#: make trace      record a run and draw it: build/trace.html
 #: make test       build and run every test; TESTS=tests/test_boot.py runs one file
 #: make lint       check format, types and style; make format mends the format
 #: make docs       write the tables in docs/ anew from the source

@@ -171,7 +171,9 @@ def test_a_file_saved_in_the_guest(boot: Boot, tmp_path: Path) -> None:
     guest.run("shmtrace -w t")
     guest.run("sync")
     guest.kill()
-    boot(image=guest.image, audited=False).kill()  # its recovery moves what the log holds to its place
+    boot(
+        image=guest.image, audited=False
+    ).kill()  # its recovery moves what the log holds to its place
     path = tmp_path / "t.xt"
     path.write_bytes(file_on_disk(guest.image.read_bytes(), b"t"))
     trace = normaliser.load(path)

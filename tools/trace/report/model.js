@@ -7,7 +7,7 @@ const CATEGORY = {shm: 326, server: 20, proc: 212, sched: 260, sys: 185, mem: 95
 
 function dark() { return document.documentElement.dataset.theme === 'dark'; }
 function hue(h, strength = 1) {
-  return dark() ? `hsl(${h} ${62 * strength}% ${58 - 22 * (1 - strength)}%)` : `hsl(${h} ${66 * strength}% ${48 + 30 * (1 - strength)}%)`;
+  return dark() ? `hsl(${h} ${62 * strength}% ${58 - 22 * (1 - strength)}%)` : `hsl(${h} ${66 * strength}% ${(h > 40 && h < 200 ? 40 : 48) + 30 * (1 - strength)}%)`;
 }
 
 class Spans {

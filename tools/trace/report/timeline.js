@@ -160,13 +160,14 @@ class Timeline {
     g.beginPath();
     g.rect(GUTTER, y, this.width - GUTTER, h);
     g.clip();
-    if (lane.kind === 'hart') this.drawSpans(g, lane.spans, y + 3, h - 7, (n) => this.model.colour(lane.spans.tag[n]), (n) => this.runs(lane.spans.tag[n], lane.spans.ref[n]));
+    if (lane.kind === 'hart') this.drawSpans(g, lane.spans, y + 3, h - 7, (n) => this.model.colour(lane.spans.tag[n]), (n) => this.runs(lane.spans, n));
     if (lane.kind === 'request') this.drawSpans(g, lane.spans, y + 3, h - 7, (n) => hue(STATE_HUES[lane.spans.tag[n]] ?? 200), (n) => PHASES[lane.spans.tag[n]]);
     if (lane.kind === 'process') this.drawProcess(g, lane, y);
     g.restore();
   }
 
-  runs(pid, i) { return `${this.trace.program(pid, i + 1)} ${pid}`; }
+  // Who a hart ran, by the name it had in the end.
+  runs(s, n) { return `${this.trace.program(s.tag[n], lowerBound(this.trace.time, s.end[n]))} ${s.tag[n]}`; }
 
   drawProcess(g, lane, y) {
     const base = this.model.hueOf.get(lane.pid), s = lane.spans;
@@ -198,7 +199,7 @@ class Timeline {
         const text = this.fit(g, label(i) || '', w - 8);
         if (text) {
           g.font = '11px system-ui, "DejaVu Sans", sans-serif';
-          g.fillStyle = outline ? this.colours.ink : '#fff';
+          g.fillStyle = outline ? this.colours.ink : dark() ? '#10141a' : '#fff';
           g.fillText(text, Math.max(left, GUTTER) + 4, y + h / 2 + 0.5);
           g.font = '12px system-ui, "DejaVu Sans", sans-serif';
         }
@@ -354,7 +355,7 @@ class Timeline {
     if (n >= 0) {
       const long = duration(this.trace, s.end[n] - s.start[n]);
       if (lane.kind === 'process') lines.push(`${lane.title}: ${s.tag[n]} for ${long}`);
-      if (lane.kind === 'hart') lines.push(`${lane.title} runs ${this.runs(s.tag[n], s.ref[n])} for ${long}`);
+      if (lane.kind === 'hart') lines.push(`${lane.title} runs ${this.runs(s, n)} for ${long}`);
       if (lane.kind === 'request') {
         const q = this.trace.requests[s.ref[n]];
         lines.push(`request ${q.number}: ${q.size} bytes, client ${q.client} ${this.trace.lastProgram(q.client)}, server ${q.server}`, `${PHASES[s.tag[n]]}: ${long}, until ${s.tag[n]}`);
