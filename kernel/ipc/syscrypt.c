@@ -18,7 +18,7 @@ uint64 sys_crypto_op(void) {
   struct proc *p = myproc();
   struct span range;
   if (size < __builtin_offsetof(struct crypto_op, key_size) || op % _Alignof(struct crypto_op) != 0 ||
-      user_span(&range, op, size) < 0 || is_server(p) || !is_writable(p, op, size))
+      user_span(&range, op, size) < 0 || op + size > p->sz || is_server(p) || span_check(range, ACCESS_WRITE) < 0)
     return -1;
   return queue_add(op, size);
 }
