@@ -19,7 +19,7 @@ static struct {
   struct buf *buf; // all of them; constant
   uint count;      // how many; constant
   uint hand;       // the next candidate for reuse
-  int waiting;     // processes that found none free
+  int waiting;     // processes that found none free; atomic
 } bcache;
 
 static struct buf **bucket_of(uint block) {
@@ -52,7 +52,7 @@ static struct buf *evict(void) {
     struct buf *b = &bcache.buf[bcache.hand];
     bcache.hand = bcache.hand + 1 < bcache.count ? bcache.hand + 1 : 0;
     settle(b);
-    if (b->refs || b->state == BUF_LOADING)
+    if (__atomic_load_n(&b->refs, __ATOMIC_SEQ_CST) || b->state == BUF_LOADING)
       continue;
     if (b->recent) {
       b->recent = 0;
@@ -75,31 +75,32 @@ static struct buf *lookup(uint block) {
   return b;
 }
 
+static void take(struct buf *b) {
+  __atomic_fetch_add(&b->refs, 1, __ATOMIC_RELAXED);
+  b->recent = 1;
+}
+
 // The block's buffer with one more reference, whatever its state. Called and returns with the lock, which it gives up
 // while it waits for a buffer.
 static struct buf *get(uint block) {
   struct buf *b;
+  int waiting = 0;
   while (!(b = lookup(block)) && !(b = evict())) {
-    bcache.waiting++;
-    sleep(&bcache, &bcache.lock);
-    bcache.waiting--;
+    if (waiting)
+      sleep(&bcache, &bcache.lock);
+    else // look once more after this: who let go of a buffer before it did not wake us
+      __atomic_fetch_add(&bcache.waiting, waiting = 1, __ATOMIC_SEQ_CST);
   }
+  if (waiting)
+    __atomic_fetch_sub(&bcache.waiting, 1, __ATOMIC_SEQ_CST);
   if (b->block != block) {
     b->block = block;
     b->state = BUF_BLANK;
     b->hash_next = *bucket_of(block);
     *bucket_of(block) = b;
   }
-  b->refs++;
-  b->recent = 1;
+  take(b);
   return b;
-}
-
-static void put(struct buf *b) {
-  if (b->refs < 1)
-    panic("brelse: block %u is not in use", b->block);
-  if (--b->refs == 0 && bcache.waiting)
-    wakeup(&bcache);
 }
 
 // Marks a blank buffer as being read; the lock is held. The caller then starts the transfer without it.
@@ -114,8 +115,7 @@ struct buf *bread_cached(uint block) {
   if (b)
     settle(b);
   if (b && b->state == BUF_VALID) {
-    b->refs++;
-    b->recent = 1;
+    take(b);
   } else {
     b = 0;
   }
@@ -131,11 +131,8 @@ struct buf *bread(uint block) {
   settle(b);
   for (int tried = 0; b->state != BUF_VALID; settle(b)) {
     int start = b->state == BUF_BLANK;
-    if (start && tried++) {
-      put(b);
-      b = 0;
+    if (start && tried++)
       break;
-    }
     if (start)
       claim(b);
     release(&bcache.lock);
@@ -144,8 +141,12 @@ struct buf *bread(uint block) {
     disk_wait(&b->io);
     acquire(&bcache.lock);
   }
+  int valid = b->state == BUF_VALID;
   release(&bcache.lock);
-  return b;
+  if (valid)
+    return b;
+  brelse(b);
+  return 0;
 }
 
 struct buf *bfresh(uint block) {
@@ -178,13 +179,16 @@ void bprefetch(uint block) {
 }
 
 void bhold(struct buf *b) {
-  acquire(&bcache.lock);
-  b->refs++;
-  release(&bcache.lock);
+  __atomic_fetch_add(&b->refs, 1, __ATOMIC_RELAXED);
 }
 
 void brelse(struct buf *b) {
-  acquire(&bcache.lock);
-  put(b);
-  release(&bcache.lock);
+  int left = __atomic_sub_fetch(&b->refs, 1, __ATOMIC_SEQ_CST);
+  if (left < 0)
+    panic("brelse: block %u is not in use", b->block);
+  if (left == 0 && __atomic_load_n(&bcache.waiting, __ATOMIC_SEQ_CST)) {
+    acquire(&bcache.lock);
+    wakeup(&bcache);
+    release(&bcache.lock);
+  }
 }

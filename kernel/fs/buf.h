@@ -7,12 +7,12 @@
 #include "kernel/fs.h"
 
 struct buf {
-  uint block;            // which block of the disk; bcache lock
-  int refs;              // users, and one for the log while it has yet to write the block home; bcache lock
-  uchar recent;          // used since the clock hand came by; bcache lock
-  uchar state;           // enum buf_state; bcache lock to change
-  uchar in_log;          // changed by the running transaction; log lock
-  uchar unhomed;         // in the log on disk, not yet in its own place; log lock
+  uint block;    // which block of the disk; bcache lock
+  int refs;      // users, and one for the log while it has yet to write the block home; atomic, from 0 up: bcache lock
+  uchar recent;  // used since the clock hand came by; bcache lock
+  uchar state;   // enum buf_state; bcache lock to change
+  uchar in_log;  // changed by the running transaction; log lock
+  uchar unhomed; // in the log on disk, not yet in its own place; log lock
   struct buf *hash_next; // bcache lock
   struct disk_wait io;   // the transfer that fills it
   uchar *data;           // BSIZE bytes; constant

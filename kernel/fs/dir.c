@@ -13,7 +13,7 @@ union entry {
 };
 
 struct inode *dirlookup(struct inode *dp, const struct dirent *key, uint *offset) {
-  struct walk w = {dp, 0};
+  struct walk w = {.ip = dp};
   uint size = dp->size - dp->size % ENTRY;
   uint inum = 0;
   uint free = size, at = 0;
@@ -49,7 +49,7 @@ int dir_set(struct inode *dp, uint offset, const struct dirent *entry) {
 }
 
 int dir_is_empty(struct inode *dp) {
-  struct walk w = {dp, 0};
+  struct walk w = {.ip = dp};
   int empty = 1;
   for (uint at = 2 * ENTRY; at + ENTRY <= dp->size && empty;) {
     struct buf *b = walk_read(&w, at / BSIZE);

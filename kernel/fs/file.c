@@ -94,14 +94,16 @@ static uint blocks_changed(uint n) {
   return n + 2 + (bitmap_blocks() < n + 1 ? bitmap_blocks() : n + 1);
 }
 
+// The largest n for which that fits into the log.
+static uint most_blocks(void) {
+  uint n = (log_capacity() - 3) / 2; // if each has a bitmap block of its own
+  return bitmap_blocks() <= n + 1 ? log_capacity() - 2 - bitmap_blocks() : n;
+}
+
 // Writes as much of src as one operation can, at the file's offset: bytes, or -1.
 static int write_some(struct file *f, struct span src) {
-  uint most = 1;
-  while (blocks_changed(most + 1) <= log_capacity())
-    most++;
-  uint blocks = src.size / BSIZE < most - 1 ? src.size / BSIZE + 2 : most; // both ends may lie within a block
-  if (blocks > most)
-    blocks = most;
+  uint most = most_blocks();
+  uint blocks = src.size / BSIZE + 2 < most ? src.size / BSIZE + 2 : most; // both ends may lie within a block
   log_begin(blocks_changed(blocks));
   ilock(f->ip);
   uint64 room = (uint64)blocks * BSIZE - f->off % BSIZE;

@@ -255,7 +255,7 @@ struct buf *walk_read(struct walk *w, uint index) {
 }
 
 int readi(struct inode *ip, struct span dst, uint32 offset) {
-  struct walk w = {ip, 0};
+  struct walk w = {.ip = ip};
   uint64 end = offset < ip->size ? ip->size - offset : 0;
   uint64 done = 0;
   int result = 0;
@@ -287,6 +287,7 @@ static int add_indirect(struct walk *w) {
   memset(w->indirect->data, 0, BSIZE);
   log_write(w->indirect);
   w->ip->addrs[NDIRECT] = block;
+  w->changed = 1;
   return 0;
 }
 
@@ -306,7 +307,9 @@ static struct buf *add_block(struct walk *w, uint index) {
     return 0;
   }
   *entry = block;
-  if (index >= NDIRECT)
+  if (index < NDIRECT)
+    w->changed = 1;
+  else
     log_write(w->indirect);
   return bfresh(block);
 }
@@ -328,14 +331,12 @@ static int write_block(struct walk *w, uint index, uint at, const uchar *data, u
 }
 
 int writei(struct inode *ip, struct span src, uint32 offset) {
-  struct walk w = {ip, 0};
+  struct walk w = {.ip = ip};
   uchar
       data[BSIZE]; // a copy from a program may fail half way: it must not be the cached block that is then half changed
-  uint before[NDIRECT + 1];
   uint64 done = 0;
   if (offset > ip->size)
     return -1;
-  memmove(before, ip->addrs, sizeof before);
   while (done < src.size && offset + done < MAXFILE * BSIZE) {
     uint at = (offset + done) % BSIZE;
     uint n = src.size - done < BSIZE - at ? src.size - done : BSIZE - at;
@@ -346,10 +347,10 @@ int writei(struct inode *ip, struct span src, uint32 offset) {
   walk_end(&w);
   if (offset + done > ip->size) {
     ip->size = offset + done;
-    iupdate(ip);
-  } else if (memcmp(before, ip->addrs, sizeof before) != 0) {
-    iupdate(ip);
+    w.changed = 1;
   }
+  if (w.changed)
+    iupdate(ip);
   return done || !src.size ? (int)done : -1;
 }
 

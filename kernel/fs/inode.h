@@ -44,10 +44,11 @@ void reap_orphans(void);
 // At start-up: counts the free ones, frees those that a power cut left without a name.
 void find_inodes(void);
 
-// A walk through the blocks of a locked inode's file, which keeps the indirect block in hand. Starts as {ip, 0}.
+// A walk through the blocks of a locked inode's file, which keeps the indirect block in hand. Starts as {.ip}.
 struct walk {
   struct inode *ip;
   struct buf *indirect;
+  int changed; // have fields of the inode changed since it was last written?
 };
 struct buf *walk_read(struct walk *w, uint index); // block `index` of the file; 0 if it has none or can't be read
 void walk_end(struct walk *w);
