@@ -1,7 +1,8 @@
 'use strict';
 // Puts the page together, and listens to the keyboard.
 
-function theme(choice) {
+// The address may end in #dark or #light.
+function theme(choice = ['#dark', '#light'].find((h) => h === location.hash)?.slice(1)) {
   document.documentElement.dataset.theme = choice ?? (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light');
 }
 
@@ -45,6 +46,7 @@ async function start() {
   parts.memory = new Memory(trace, model, choose);
   parts.table = new EventTable(trace, choose);
   if (trace.requests.length) parts.timeline.requests();
+  parts.timeline.resize(); // as tall as this view wants
   if (trace.count) choose(firstMoment(trace));
   keys(parts, choose);
   const repaint = () => {
