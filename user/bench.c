@@ -184,18 +184,20 @@ static void crypto(void) {
   free(op);
 }
 
-// The work of one request with every event on, and of a system call with those of calls on.
+// The work of one request with every event on and with none; of a system call with the event of its end, and then also
+// that of its beginning, whose five arguments make it the dearest there is.
 static void tracing(void) {
   uint64 mask = trace_control(TRACE_GET_MASK, 0);
   trace_control(TRACE_SET_MASK, 0);
   struct crypto_op *op = malloc(sizeof(*op) + 6 + 64);
   memset(op, 7, sizeof(*op) + 6 + 64);
   MEASURE(18, "crypto64_untraced", 20, request(op, 64));
-  MEASURE(19, "getpid_untraced", 200, getpid());
   trace_control(TRACE_SET_MASK, ~0UL);
   MEASURE(20, "crypto64_all_traced", 20, request(op, 64));
-  trace_control(TRACE_SET_MASK, 1UL << TRACE_SYS_ENTER);
-  MEASURE(21, "getpid_one_event", 200, getpid());
+  trace_control(TRACE_SET_MASK, 1UL << TRACE_SYS_EXIT);
+  MEASURE(19, "getpid_one_event", 200, getpid());
+  trace_control(TRACE_SET_MASK, 1UL << TRACE_SYS_EXIT | 1UL << TRACE_SYS_ENTER);
+  MEASURE(21, "getpid_two_events", 200, getpid());
   trace_control(TRACE_SET_MASK, mask);
   free(op);
 }

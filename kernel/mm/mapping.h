@@ -10,9 +10,13 @@ struct proc;
 // and where a shared page was unmapped. A zero entry below sz is lazy: filled with zeroes when first touched.
 #define PTE_HOLE PTE_COW
 
-// The frame that a leaf maps. The table's address is the caller's copy of `frames`, to be kept in a register in loops.
-static inline struct frame *frame_in(struct frame *table, pte_t leaf) {
-  return &table[((uint64)leaf << 10 >> 20) - (KERNBASE >> PGSHIFT)];
+// For loops over many leaves: frames[] as if it began with frame number 0 of physical memory, and a leaf's number in
+// it.
+static inline struct frame *frames_by_number(void) {
+  return (struct frame *)((uint64)frames - (KERNBASE >> PGSHIFT) * sizeof(struct frame));
+}
+static inline uint64 frame_number(pte_t leaf) {
+  return (uint64)leaf << 10 >> 20;
 }
 
 // Is any event about single pages recorded? Loops ask once.

@@ -36,21 +36,34 @@ static uint64 in_one_table(uint64 va, uint64 most) {
   return least(512 - PX(0, va), most);
 }
 
-// Makes every page of a range of src one that both sides can see: present, and no longer copy-on-write.
+// Are these n leaves present, the program's, and none of them copy-on-write?
+static int all_shareable(const pte_t *entry, uint64 n) {
+  pte_t common = -1, any = 0; // the bits that all of them have, and that one of them has
+#pragma GCC unroll 8
+  for (uint64 i = 0; i < n; i++) {
+    common &= entry[i];
+    any |= entry[i];
+  }
+  return (common & (PTE_V | PTE_U)) == (PTE_V | PTE_U) && !(any & PTE_COW);
+}
+
+// Makes a source page one that both sides can see: present, and no longer copy-on-write. 0, or -1.
+static seldom int make_page_shareable(struct proc *src, uint64 va) {
+  pte_t *entry = touch_page(src, va, TOUCH_READ);
+  if (entry && (*entry & PTE_COW))
+    entry = touch_page(src, va, TOUCH_WRITE);
+  return entry ? 0 : -1;
+}
+
 static int make_shareable(struct proc *src, struct pages from) {
-  for (uint64 va = from.start; va < from.end;) {
-    uint64 n = in_one_table(va, (from.end - va) / PGSIZE);
+  for (uint64 va = from.start, n; va < from.end; va += n * PGSIZE) {
+    n = in_one_table(va, (from.end - va) / PGSIZE);
     pte_t *entry = walk(src->pagetable, va, 0);
-    for (uint64 i = 0; i < n; i++, va += PGSIZE) {
-      if (entry && (entry[i] & (PTE_V | PTE_U | PTE_COW)) == (PTE_V | PTE_U))
-        continue;
-      pte_t *touched = touch_page(src, va, TOUCH_READ);
-      if (touched && (*touched & PTE_COW))
-        touched = touch_page(src, va, TOUCH_WRITE);
-      if (!touched)
+    if (entry && all_shareable(entry, n))
+      continue;
+    for (uint64 i = 0; i < n; i++)
+      if (make_page_shareable(src, va + i * PGSIZE) < 0)
         return -1;
-      entry = touched - i;
-    }
   }
   return 0;
 }
@@ -65,18 +78,20 @@ static int make_tables(struct proc *dst, uint64 to, uint64 length) {
 
 // Every page is there, and every table page: nothing here fails.
 static void share_pages(struct proc *src, struct proc *dst, struct pages from, uint64 to) {
-  struct frame *const table = frames;
+  struct frame *const table = frames_by_number();
   const int traced = tracing_pages();
   for (uint64 va = from.start, n; va < from.end; va += n * PGSIZE, to += n * PGSIZE) {
     n = in_one_table(to, in_one_table(va, (from.end - va) / PGSIZE));
     const pte_t *source = walk(src->pagetable, va, 0);
     pte_t *target = walk(dst->pagetable, to, 0);
     for (uint64 i = 0; i < n; i++) {
-      uint64 counts = frame_add(frame_in(table, source[i]), ONE_SHARE);
-      target[i] = source[i] | PTE_S;
+      pte_t leaf = source[i] | PTE_S;
       if (traced) {
-        trace(TRACE_REF, PTE2PA(target[i]), (uint32)counts);
-        trace(TRACE_PTE_SET, pa_of(dst->pagetable), to + i * PGSIZE, PTE2PA(target[i]), PTE_FLAGS(target[i]));
+        frame_ref(PTE2PA(leaf), ONE_SHARE);
+        leaf_set(dst->pagetable, to + i * PGSIZE, &target[i], leaf);
+      } else {
+        frame_add(&table[frame_number(leaf)], ONE_SHARE);
+        target[i] = leaf;
       }
     }
   }
@@ -113,9 +128,12 @@ static int all_shared(struct proc *p, struct pages pages) {
     pte_t *entry = walk(p->pagetable, va, 0);
     if (!entry)
       return 0;
+    pte_t common = -1; // the bits that all these entries have
+#pragma GCC unroll 8
     for (uint64 i = 0; i < n; i++)
-      if ((entry[i] & (PTE_V | PTE_S)) != (PTE_V | PTE_S))
-        return 0;
+      common &= entry[i];
+    if ((common & (PTE_V | PTE_S)) != (PTE_V | PTE_S))
+      return 0;
   }
   return 1;
 }
@@ -146,21 +164,18 @@ static seldom void withdraw(struct proc *p, struct pages pages) {
 
 // Drops the references, leaving `mark` in each entry.
 static void drop_pages(struct proc *p, struct pages pages, pte_t mark) {
-  struct frame *const table = frames;
+  struct frame *const table = frames_by_number();
   const int traced = tracing_pages();
   for (uint64 va = pages.start, n; va < pages.end; va += n * PGSIZE) {
     n = in_one_table(va, (pages.end - va) / PGSIZE);
     pte_t *entry = walk(p->pagetable, va, 0);
     for (uint64 i = 0; i < n; i++) {
-      pte_t old = entry[i];
+      pte_t leaf = entry[i];
       entry[i] = mark;
       if (traced)
-        trace(TRACE_PTE_CLEAR, pa_of(p->pagetable), va + i * PGSIZE, PTE2PA(old));
-      uint64 counts = frame_subtract(frame_in(table, old), ONE_SHARE);
-      if ((uint32)counts == 0)
-        frame_free(PTE2PA(old));
-      else if (traced)
-        trace(TRACE_UNREF, PTE2PA(old), (uint32)counts);
+        leaf_release(p->pagetable, va + i * PGSIZE, leaf | PTE_V);
+      else if ((uint32)frame_subtract(&table[frame_number(leaf)], ONE_SHARE) == 0)
+        frame_free(PTE2PA(leaf));
     }
   }
 }
