@@ -37,7 +37,7 @@ def test_pasting_loses_nothing(boot: Boot, cpus: int) -> None:
     paste(guest, text)
     guest.keys("\x04")
     words = len(text.split())
-    guest.expect(rf"(?m)^{len(lines)} {words} {len(text)} \r?$")
+    guest.expect(rf"(?m)^{len(lines)} {words} {len(text)} \r?\n" + PROMPT)
 
 
 def test_typing_ahead_of_a_busy_shell(boot: Boot) -> None:
@@ -48,6 +48,7 @@ def test_typing_ahead_of_a_busy_shell(boot: Boot) -> None:
     paste(guest, text)
     for i in range(150):
         guest.expect(rf"(?m)^(?:\$ )?number {i}\r?$")
+    guest.expect(PROMPT)
 
 
 def test_a_line_longer_than_the_buffer(boot: Boot) -> None:
@@ -56,7 +57,7 @@ def test_a_line_longer_than_the_buffer(boot: Boot) -> None:
     guest.keys("wc\n")
     paste(guest, "x" * 20000)
     guest.keys("\n\x04")
-    guest.expect(r"(?m)^1 1 20001 \r?$")
+    guest.expect(r"1 1 20001 \r?\n" + PROMPT)
 
 
 def test_keys_that_edit(boot: Boot) -> None:
