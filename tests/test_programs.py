@@ -167,7 +167,7 @@ def test_init_reaps_and_restarts(boot: Boot) -> None:
 
 def test_killed_by_a_fault(boot: Boot, tmp_path: Path) -> None:
     """One line says who was killed, where and why: a wrong access, or no memory for a right one."""
-    guest = boot(image=image.make(tmp_path, ["hog", "wild"]))
+    guest = boot(image=image.make(tmp_path, ["hog", "wild"]), mem="16M")
     what = r"\n?{}: pid \d+ {}, pc 0x[0-9a-f]+, address {}: killed\n"
     assert re.fullmatch(
         what.format("store page fault", "wild", "0x3fffffffff"), guest.run("wild", status=-1)

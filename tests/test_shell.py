@@ -226,7 +226,7 @@ def test_out_of_processes(boot: Boot, tmp_path: Path) -> None:
 @pytest.mark.parametrize("cpus", [1, 3])
 def test_out_of_memory(boot: Boot, tmp_path: Path, cpus: int) -> None:
     """Whatever step of a command finds no frame: it fails with a message, the shell lives on."""
-    guest = boot(image=image.make(tmp_path, ["hog"]), cpus=cpus, debug=True)
+    guest = boot(image=image.make(tmp_path, ["hog"]), cpus=cpus, debug=True, mem="16M")
     refused = 0
     for pages in range(25):
         guest.keys(f"hog 5 {pages} &\n")
