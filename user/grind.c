@@ -264,10 +264,13 @@ static void do_crypto(void) {
 }
 
 static long raw_call(long number, const uint64 *args) {
-  register uint64 a0 asm("a0") = args[0], a1 asm("a1") = args[1], a2 asm("a2") = args[2];
-  register uint64 a3 asm("a3") = args[3], a4 asm("a4") = args[4];
-  register long a7 asm("a7") = number;
-  asm volatile("ecall" : "+r"(a0) : "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a7) : "memory");
+  register uint64 a0 __asm__("a0") = args[0];
+  register uint64 a1 __asm__("a1") = args[1];
+  register uint64 a2 __asm__("a2") = args[2];
+  register uint64 a3 __asm__("a3") = args[3];
+  register uint64 a4 __asm__("a4") = args[4];
+  register long a7 __asm__("a7") = number;
+  __asm__ volatile("ecall" : "+r"(a0) : "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a7) : "memory");
   return a0;
 }
 
@@ -310,7 +313,7 @@ static void do_raw(void) {
       args[i] = dice(2) ? getpid() : home_pid;
       break;
     default:
-      args[i] = (uint64)dice(1 << 31) << dice(33);
+      args[i] = (uint64)dice(0x80000000u) << dice(33);
       break;
     }
   raw_call(PICK(numbers), args);
