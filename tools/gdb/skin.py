@@ -8,6 +8,7 @@ and events.
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Optional, Type
 
 import gdb
@@ -18,21 +19,26 @@ from tools.gdb.report import to_json, to_text
 from tools.gdb.session import Command, HelpShown, Registers, Session
 from tools.guest.elf import Elf
 from tools.guest.kernel import Kernel
-from tools.guest.memory import REGISTERS, CachedMemory, GuestError
+from tools.guest.memory import REGISTERS, CachedMemory, CoreMemory, GuestError
 from tools.guest.ring import rings
 
 
 class GdbSession(Session):
     """The guest gdb is connected to."""
 
-    def __init__(self, kernel: Kernel, memory: InferiorMemory):
+    def __init__(self, kernel: Kernel, inferior: Optional[InferiorMemory]):
         super().__init__(kernel)
-        self.inferior = memory
+        self.inferior = inferior  # None for a core
         self.following = False
+
+    def gdb_is_asked(self) -> None:
+        """To be called before anything else of gdb is used: it needs virtual addresses."""
+        if self.inferior is not None:
+            self.inferior.leave()
 
     def registers(self) -> Registers:
         """Every hart's, outside physical mode: gdb may unwind, and read memory, to tell them."""
-        self.inferior.leave()
+        self.gdb_is_asked()
         selected = gdb.selected_thread()
         found: dict[int, dict[str, int]] = {}
         try:
@@ -52,7 +58,7 @@ class GdbSession(Session):
         return thread.num - 1 if thread else None
 
     def satp(self, hart: int) -> Optional[int]:
-        self.inferior.leave()
+        self.gdb_is_asked()
         selected = gdb.selected_thread()
         threads = {t.num - 1: t for t in gdb.selected_inferior().threads()}
         if hart not in threads:
@@ -70,7 +76,7 @@ class GdbSession(Session):
         try:
             return int(text, 0)
         except ValueError:
-            self.inferior.leave()
+            self.gdb_is_asked()
         try:
             value = gdb.parse_and_eval(text)
             if value.type.strip_typedefs().code in (gdb.TYPE_CODE_FUNC, gdb.TYPE_CODE_ARRAY):
@@ -90,12 +96,27 @@ def session() -> GdbSession:
     """
     global _session
     if _session is None:
-        path = kernel_path()
+        elf = Elf(kernel_path())
         if gdb.selected_inferior().pid == 0:
             raise GuestError("no guest: connect with 'target remote :PORT' (QEMU's -gdb port)")
-        memory = InferiorMemory()
-        _session = GdbSession(Kernel(Elf(path), CachedMemory(memory)), memory)
+        core = core_path()
+        if core is not None:
+            _session = GdbSession(Kernel(elf, CoreMemory(core)), None)
+        else:
+            memory = InferiorMemory()
+            _session = GdbSession(Kernel(elf, CachedMemory(memory)), memory)
     return _session
+
+
+def core_path() -> Optional[str]:
+    """The core file gdb has been given; None if its target is another."""
+    connection = gdb.selected_inferior().connection
+    if connection is None or connection.type != "core":
+        return None
+    found = re.search(
+        r"Local core dump file:\s*`(.*)', file type", gdb.execute("info files", to_string=True)
+    )
+    return found[1] if found else None
 
 
 def kernel_path() -> str:

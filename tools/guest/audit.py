@@ -173,7 +173,7 @@ class Audit:
             present.update(range(va, min(va + SIZES[level], size), PAGE))
             if user and va >= size and p.size is not None and p.state != "ZOMBIE":
                 found.append(self._leaf(p, "above-sz", f"is mapped above sz ({p.size:#x})", va, pa))
-            if user and pa >= RAM_BASE and self._kernel_frame(pa):
+            if user and pa >= RAM_BASE and self.kernel.in_image(pa):
                 what = f"lets the user into kernel frame {pa:#x}"
                 found.append(self._leaf(p, "kernel-frame", what, va, pa))
         if p.state != "ZOMBIE":

@@ -72,6 +72,10 @@ class Kernel:
                 return candidate
         return None
 
+    def in_image(self, pa: int) -> bool:
+        """Is the physical address part of what was loaded from the kernel's file?"""
+        return any(s.paddr <= pa < s.paddr + s.memsz for s in self.elf.segments)
+
     def root_of(self, pointer: int) -> Optional[int]:
         """Physical address of a table whose kernel pointer is given, wherever it points; None for a
         null one.

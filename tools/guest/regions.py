@@ -135,7 +135,8 @@ def kernel_rows(processes: Processes, table: Table) -> list[Row]:
     stacks = sorted((p.kstack, p) for p in processes.slots if p.kstack)
     rows: list[Row] = []
     for r in table.ranges(contiguous=True):
-        if stacks and r.va >= stacks[0][0] and r.va not in (r.pa, r.pa + kernel.direct):
+        apart = r.va not in (r.pa, r.pa + kernel.direct) and not kernel.in_image(r.pa)
+        if apart and stacks and r.va >= stacks[0][0]:
             owner = _stack_owner(stacks, r.va)
             last = rows[-1] if rows else None
             if owner and last and last.what == owner and last.range.end == r.va:
