@@ -135,6 +135,8 @@ int uvmcopy(struct proc *parent, struct proc *child) {
   acquire(&parent->memory_lock);
   uint64 end = PGROUNDUP(parent->sz);
   child->sz = parent->sz;
+  child->odd_top = parent->odd_top;
+  child->has_holes = parent->has_holes;
   while (result == 0) {
     pte_t *table = next_table(parent->pagetable, &va, end);
     if (!table)

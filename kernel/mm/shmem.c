@@ -142,7 +142,7 @@ static int all_shared(struct proc *p, struct pages pages) {
 // and a size that was no multiple of a page when the mapping was made on it comes back.
 static uint64 fall_back(struct proc *p, uint64 top) {
   pte_t *entry;
-  while (top > 0 && (entry = walk(p->pagetable, top - PGSIZE, 0)) && *entry == PTE_HOLE) {
+  while (p->has_holes && top > 0 && (entry = walk(p->pagetable, top - PGSIZE, 0)) && *entry == PTE_HOLE) {
     *entry = 0;
     top -= PGSIZE;
   }
@@ -184,12 +184,14 @@ static void drop_pages(struct proc *p, struct pages pages, pte_t mark) {
 static void take_back(struct proc *p, struct pages pages) {
   int at_top = pages.end == PGROUNDUP(p->sz);
   drop_pages(p, pages, at_top ? 0 : PTE_HOLE);
-  if (!at_top)
+  if (!at_top) {
+    p->has_holes = 1;
     return;
+  }
   uint64 size = fall_back(p, pages.start);
   trace(TRACE_RESIZE, p->pid, p->sz, size);
   p->sz = size;
-  if (p == myproc())
+  if (p == myproc() && PGROUNDUP(size) >> PXSHIFT(1) != (pages.end - 1) >> PXSHIFT(1))
     free_empty_tables(p->pagetable, size, pages.end);
 }
 

@@ -140,7 +140,7 @@ static void swap(struct proc *p, const struct image *image, const char *path) {
   pagetable_t old = p->pagetable;
   p->pagetable = image->pagetable;
   p->sz = image->size;
-  p->odd_top = 0;
+  p->odd_top = p->has_holes = 0;
   use_pagetable(p->pagetable);
   release(&p->memory_lock);
   fence_i(); // the program's text was written as data

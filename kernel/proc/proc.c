@@ -130,7 +130,7 @@ struct proc *allocproc(int pid) {
     p->pid = pid;
     p->killed = p->xstate = p->fp_used = p->hart = 0;
     p->chan = 0;
-    p->sz = p->odd_top = p->crypto_lost = 0;
+    p->sz = p->odd_top = p->crypto_lost = p->has_holes = 0;
     p->cwd = 0;
     p->name[0] = 0;
     memset(p->ofile, 0, sizeof(p->ofile));

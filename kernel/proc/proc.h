@@ -112,6 +112,7 @@ struct proc {
   struct spinlock memory_lock; // guards sz and the table below the root
   uint64 sz;                   // bytes of user memory
   uint64 odd_top;        // sz before a mapping was made on it, if that was no multiple of a page; else 0; same guard
+  int has_holes;         // has a shared page below others been unmapped since exec? same guard
   pagetable_t pagetable; // 0 once it has exited
 
   // private to the process itself
