@@ -131,6 +131,41 @@ static void shm_holder_ends(void) {
   }
 }
 
+// Pages taken from a process while it reads them on another hart are gone at once: it is killed at the next read and
+// sees nothing of what their owner writes afterwards.
+static void read_on(uint64 unused) {
+  (void)unused;
+  volatile uchar *there;
+  WANT(read(gate[0], &there, sizeof(there)), sizeof(there));
+  WANT(*there, 'm');
+  WANT(write(ready[1], "r", 1), 1);
+  while (*there == 'm')
+    ;
+  exit(1);
+}
+
+static void shm_withdrawn(void) {
+  char byte;
+  WANT(pipe(ready), 0);
+  WANT(pipe(gate), 0);
+  own = (uchar *)memory_end() - PAGE;
+  for (int i = 0; i < 20; i++) {
+    *own = 'm';
+    int pid = start(read_on, 0);
+    uint64 there = map_shared_pages(getpid(), pid, (uint64)own, 1);
+    CHECK(there != ~0UL);
+    WANT(write(gate[1], &there, sizeof(there)), sizeof(there));
+    WANT(read(ready[0], &byte, 1), 1);
+    WANT(unmap_shared_pages(pid, there, 1), 0);
+    *own = 'x';
+    WANT(finish(pid), -1);
+  }
+  close(ready[0]);
+  close(ready[1]);
+  close(gate[0]);
+  close(gate[1]);
+}
+
 // Mapping into and out of processes that are ending, forking and shrinking at that moment.
 static void flicker(uint64 seed) {
   uint random = seed * 7 + 3;
@@ -185,6 +220,7 @@ static void shm_both_busy(void) {
 const struct test shm_life_tests[] = {
     {"shm_owner_ends", shm_owner_ends, 0},
     {"shm_holder_ends", shm_holder_ends, 0},
+    {"shm_withdrawn", shm_withdrawn, 0},
     {"shm_both_busy", shm_both_busy, 1},
     {0, 0, 0},
 };
