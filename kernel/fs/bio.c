@@ -9,8 +9,10 @@
 #include "kernel/proc/proc.h"
 
 #define BUCKETS 4096     // a power of two
+#ifndef MIN_BUFFERS      // tests make it small
 #define MIN_BUFFERS 1024 // what all processes and the log can hold at once, and some to spare
-#define MEMORY_SHARE 32  // the cache takes this part of memory, if that is more
+#endif
+#define MEMORY_SHARE 32 // the cache takes this part of memory, if that is more
 #define NO_BLOCK (~0u)
 
 static struct {

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-struct machine machine = {.memory_start = KERNBASE, .memory_end = KERNBASE + (16UL << 20)};
+struct machine machine = {.memory_start = KERNBASE, .memory_end = KERNBASE + (1UL << 20)};
 static __thread struct proc self;
 static __thread uint64 random_state;
 static __thread struct spinlock *held[8];
