@@ -178,6 +178,13 @@ int start_program(struct proc *p, const char *path) {
   return 0;
 }
 
+// Returns when every hart has said that it is there, so that nothing comes between what programs print and read.
+static void wait_for_harts(void) {
+  for (int i = 0; i < ncpu; i++)
+    while (!__atomic_load_n(&cpus[i].online, __ATOMIC_RELAXED))
+      yield();
+}
+
 // Every process's first kernel code, from first_return (vector.S), on the way to user mode. Interrupts are off.
 void forkret(void) {
   struct proc *p = mycpu()->proc;
@@ -187,6 +194,7 @@ void forkret(void) {
   if (p == initproc) {
     fsinit(ROOTDEV);
     crypto_srv_init(); // its program is on the disk
+    wait_for_harts();
     if (start_program(p, "/init") < 0)
       panic("there is no /init to run");
   } else if (is_server(p)) {
