@@ -19,7 +19,7 @@ frames, status, served = 100, 0, True
 def show(text):
     sys.stdout.write(text.replace("\n", "\r\n"))
     sys.stdout.flush()
-show("booting\n$ ")
+show("hart 0 starting\nhart 1 starting\n$ hart 2 starting\n")
 for line in iter(sys.stdin.readline, ""):
     command = line.strip("\r\n")
     show(command + "\n")

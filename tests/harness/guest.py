@@ -21,6 +21,7 @@ import pexpect
 from tests.harness import tree
 
 PROMPT = r"\$ $"
+HART_UP = r"hart \d+ starting\r?\n"
 PANIC = r"(?m)panic: .*$"
 SERVER_DEATH = r"(?m)^.*crypto_srv.*\b(?:died|killed|restart\w*)\b.*$"
 LONGEST_LINE = 120  # bytes the guest's console takes in one line, with some to spare
@@ -53,7 +54,7 @@ class Guest:
         log: Path | None = None,
         timeout: float = 180,
     ) -> None:
-        """Starts the guest and waits for the first prompt.
+        """Starts the guest and waits for the first prompt and for all harts.
 
         Args:
             image: disk image, written to; tests pass a copy.
@@ -94,7 +95,9 @@ class Guest:
         )
         self._child.logfile_read = self
         self._child.delaybeforesend = None
-        self.expect(PROMPT)
+        self.expect(r"\$ ")
+        while len(re.findall(HART_UP, self.console)) < cpus:  # a busy host may start a hart late
+            self.expect(HART_UP)
         self.info: dict[str, Any] = json.loads((self.folder / "guest.json").read_text())
 
     # pexpect writes what it reads here.
