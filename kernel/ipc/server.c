@@ -11,10 +11,11 @@
 
 #define ATTEMPTS 6       // at running the program, until the server is given up
 #define LONGEST_PAUSE 64 // ticks before a new start
-#define CALM_LIFE 100    // ticks a server must live for its death not to count as one of a series
+#define CALM_LIFE 100    // ticks a server must live, if it serves nothing, for its death not to be one of a series
 
 // The server's process alone touches these.
 static uint started;    // when, in ticks
+static uint64 served;   // shmem_queue.served at that time
 static uint pause = 1;  // ticks to wait before the next start: doubled by each death or failure in a series
 static uint64 restarts; // since boot
 
@@ -44,6 +45,7 @@ static int run_program(struct proc *p) {
     return -1;
   p->trapframe->a0 = argc;
   started = ticks;
+  served = shmem_queue.served;
   trace(TRACE_SERVER_START, p->pid, restarts);
   return 0;
 }
@@ -66,7 +68,7 @@ int server_restart(struct proc *p, int status) {
   printf("crypto_srv: died (status %d), starting again\n", status);
   trace(TRACE_SERVER_DEATH, p->pid, status, shmem_queue.count + shmem_queue.in_line);
   queue_server_died(0);
-  if (ticks - started >= CALM_LIFE)
+  if (ticks - started >= CALM_LIFE || shmem_queue.served != served)
     pause = 1;
   for (int i = 0; i < ATTEMPTS; i++) {
     p->killed = 0; // or it could not sleep

@@ -165,6 +165,7 @@ struct shmem_service *queue_find(uint64 server_va, uint64 size) {
 static void finish(struct shmem_request *r, enum trace_outcome outcome) {
   trace(TRACE_COMPLETE, r->number, r->src_pid, outcome);
   r->src_pid = 0;
+  q->served += outcome == OUTCOME_SERVED;
   if (r->awaited)
     wakeup(&r->client->crypto_lost);
 }

@@ -42,8 +42,9 @@ struct shmem_queue {
   uint in_line;               // their number
   struct shmem_service service[NSHMEM_REQS];
   uint64 next_number;
-  int idle;   // does the server sleep for a request?
-  int closed; // the server is gone for good: nothing is taken in
+  uint64 served; // requests the server has given back since boot
+  int idle;      // does the server sleep for a request?
+  int closed;    // the server is gone for good: nothing is taken in
 };
 
 extern struct shmem_queue shmem_queue;
