@@ -140,6 +140,14 @@ def test_losses_are_counted(boot: Boot) -> None:
     assert seen[-1][3] == "shmtrace"
 
 
+def test_a_note_marks_a_place(boot: Boot) -> None:
+    """-m puts words of the user's into the trace, and nothing else."""
+    guest = boot(cpus=1)
+    assert guest.run("shmtrace -m here-it-begins") == ""
+    seen = rows(guest.run("shmtrace -e note"))
+    assert [r[5] for r in seen] == ['text="here-it-begins"']
+
+
 def test_saving(boot: Boot) -> None:
     """-w saves the events; tests/trace reads such a file on the host."""
     guest = boot()

@@ -7,13 +7,14 @@
 
 static const char usage[] =
     "usage: shmtrace [-f] [-c] [-n COUNT] [-e EVENTS] [-p PID] [-w FILE] [COMMAND ARGUMENTS...]\n"
-    "       shmtrace -E EVENTS | -d EVENTS | -l\n"
+    "       shmtrace -E EVENTS | -d EVENTS | -m TEXT | -l\n"
     "  without a command: what happened so far, newest last; with one: what it and its children do\n"
     "  -f         follow until Enter is typed      -n COUNT  stop after COUNT events\n"
     "  -e EVENTS  only these; with a command or -f they are recorded meanwhile\n"
     "  -p PID     only what concerns this process  -w FILE   save instead of showing\n"
     "  -c         counts and latencies instead     -l        list events and whether they are recorded\n"
     "  -E, -d     record, do not record EVENTS from now on\n"
+    "  -m TEXT    records TEXT as a note, to find a place again\n"
     "  EVENTS are names or categories, separated by commas, or all\n";
 
 static struct {
@@ -169,6 +170,13 @@ static void change_mask(uint64 on, uint64 off) {
   trace_control(TRACE_SET_MASK, (mask | on) & ~off);
 }
 
+static void note(const char *text) {
+  uint64 words[TRACE_ARGS] = {0};
+  int n = strlen(text);
+  memmove(words, text, n < (int)sizeof(words) ? n : (int)sizeof(words));
+  trace_mark(TRACE_NOTE, words[0], words[1], words[2], words[3], words[4]);
+}
+
 static void bad_usage(void) {
   fprintf(2, "%s", usage);
   exit(2);
@@ -191,7 +199,7 @@ static int parse(int argc, char **argv) {
   int i, changed = 0;
   for (i = 1; i < argc && argv[i][0] == '-'; i++) {
     char letter = argv[i][1] && !argv[i][2] ? argv[i][1] : 0;
-    int takes_value = letter && strchr("nepwEd", letter) != 0;
+    int takes_value = letter && strchr("nepwEdm", letter) != 0;
     char *value = takes_value ? argv[++i] : 0;
     if (takes_value && (i >= argc || !value))
       bad_usage();
@@ -216,6 +224,10 @@ static int parse(int argc, char **argv) {
       break;
     case 'w':
       options.save = value;
+      break;
+    case 'm':
+      note(value);
+      changed = 1;
       break;
     case 'E':
       change_mask(events_named(value), 0);
