@@ -390,11 +390,11 @@ def the_dead_are_silent(run: Run) -> Found:
     """Between exit and the reuse of a pid only the teardown of its own memory happens."""
     dead: dict[int, int] = {}
     for i, event, pid, a in run.rows(
-        "exit", "fork", "exec", "map", "enqueue", "sys_enter", "server_start"
+        "exit", "fork", "exec", "map", "enqueue", "sys_enter", "server_death"
     ):
         if event == "fork":
             dead.pop(a["child"], None)
-        elif event == "server_start":
+        elif event == "server_death":  # it lives on with a new program
             dead.pop(a["server"], None)
         if pid in dead:
             yield Violation(f"{run.name(pid, i)} is dead and yet does {event}", (dead[pid], i))
