@@ -172,9 +172,8 @@ def _judge_missing(lab: Lab, shape: Shape, report: Report) -> None:
         missing.append("the crypto server")
     if not missing:
         return
-    lines = [
-        f"system calls in kernel/syscall.h: {', '.join(n for n in lab.numbers if 'shared' in n) or 'none of the assignment'}"
-    ]
+    calls = ", ".join(n for n in lab.numbers if "shared" in n) or "none of the assignment"
+    lines = [f"system calls in kernel/syscall.h: {calls}"]
     if shape.map_order is None and "map_shared_pages" in lab.numbers:
         lines.append("no order of arguments makes one process see another's frame")
     if "the crypto server" in missing:
