@@ -158,6 +158,31 @@ static void loop(word rounds, word count, word stride) {
   answer(result, 0, 0);
 }
 
+static void wait_any(void) {
+  int status = -2;
+  number pid = call1(wait, &status);
+  answer(pid, (byte *)&status, sizeof(status));
+}
+
+static number stored(int i) {
+  word *c = calls[i];
+  return system_call(c[0], c[1], c[2], c[3], c[4], c[5], c[6]);
+}
+
+// The first stored call `count` times, then a child that makes the second and leaves; -> the child, reaped.
+static void queue_and_leave(word count) {
+  while (count-- > 0)
+    if (stored(0) < 0) {
+      answer(-1, 0, 0);
+      return;
+    }
+  if (call0(fork) == 0) {
+    stored(1);
+    call1(exit, 0);
+  }
+  wait_any();
+}
+
 static void poke(const char *at) {
   word where, pair;
   at = hex(at, &where);
@@ -176,12 +201,6 @@ static void fill(const char *at) {
   for (word i = 0; i < a[1]; i++)
     ((volatile byte *)a[0])[i] = a[2] + i;
   answer(0, 0, 0);
-}
-
-static void wait_any(void) {
-  int status = -2;
-  number pid = call1(wait, &status);
-  answer(pid, (byte *)&status, sizeof(status));
 }
 
 static void obey(const char *line) {

@@ -242,7 +242,8 @@ def half_way(bench: Bench) -> None:
         outcome = bench.attempt(g, lambda: calls.share(g.main, child, heap, 3 * PAGE))
         call = f"map 3 pages of which the third is above the source's sz: {outcome}"
         if outcome.error:
-            id = "K2" if outcome.lock_panic else "M5"
+            undone = "unmap" in outcome.panic or "aligned" in outcome.panic
+            id = "K2" if outcome.lock_panic else "M5" if undone else "M4"
             bench.find(id, "A mapping that must fail at its last page stops the kernel.", [call])
             return
         after = g.quiet()

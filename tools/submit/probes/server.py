@@ -33,7 +33,12 @@ class Served:
     size_before: int = 0
     size_after: int = 0
     pages: int = 0  # with PTE_S left in the server
-    faults: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()  # what the console says of its death
+
+    @property
+    def died(self) -> bool:
+        """Did the server end, also if the kernel has started a new one since?"""
+        return bool(self.faults) or self.server in (None, "ZOMBIE")
 
     @property
     def text(self) -> str:
@@ -42,6 +47,7 @@ class Served:
             return str(self.outcome)
         state = STATES.get(self.state, str(self.state))
         where = "idle" if self.idle else self.server or "gone"
+        where = "dead" if self.died else where
         return f"crypto_op {self.outcome}, state is {state}, the server (pid 2) is {where}"
 
 
@@ -69,7 +75,7 @@ def serve(
     data: bytes = DATA,
     key_size: Optional[int] = None,
     data_size: Optional[int] = None,
-    offset: int = 0x40,
+    offset: int = 0,
 ) -> Served:
     """Submits one request in the first page of the arena and waits until the server is idle, ends,
     or takes too long.
@@ -98,7 +104,7 @@ def serve(
         before.size(SERVER),
         look.size(SERVER),
         len(look.shared(SERVER)),
-        tuple(fault_lines(g)) if gone(look) else (),
+        tuple(server_faults(g)),
     )
 
 
@@ -106,6 +112,15 @@ def _peek(g: Session, look: Look, va: int, size: int) -> bytes:
     """Bytes of the first actor's memory, read from outside: it may be stuck itself."""
     page = look.page(g.main.pid, va)
     return g.machine.memory.read(page.pa + va % PAGE, size) if page else bytes(size)
+
+
+def server_faults(g: Session) -> list[str]:
+    """Console lines that tell of pid 2's end, with the details that follow."""
+    lines = g.talk
+    for i, line in enumerate(lines):
+        if re.search(r"\bpid[ =]+2\b|crypto_srv.*(died|killed)", line) and i + 1 <= len(lines):
+            return lines[max(0, i - 1) : i + 3]
+    return []
 
 
 def xor(data: bytes, key: bytes) -> bytes:
@@ -135,7 +150,7 @@ def good_requests(bench: Bench) -> None:
                 bench.find(id, f"A good {name} request stops the kernel.", [call])
             elif served.outcome.value < 0:
                 bench.undecided("C1", f"crypto_op refuses a good request: {call}")
-            elif served.server in (None, "ZOMBIE"):
+            elif served.died:
                 book(
                     bench,
                     "C6" if served.state == DONE else "C8",
@@ -191,9 +206,9 @@ def bad_headers(bench: Bench) -> None:
 
 
 def _survived(bench: Bench, served: Served, call: str) -> bool:
-    if served.idle:
+    if served.idle and not served.died:
         return True
-    how = "ends" if served.server in (None, "ZOMBIE") else "does not come back"
+    how = "ends" if served.died else "does not come back"
     book(bench, "C8", f"The server {how} after an invalid request.", [call, *served.faults])
     return False
 
@@ -218,7 +233,7 @@ def bad_sizes(bench: Bench) -> None:
         served = serve(bench, g, key=b"", data=DATA, key_size=0)
         call = f"a request with key_size 0: {served.text}"
         if not served.outcome.error and served.outcome.value >= 0:
-            if served.server in (None, "ZOMBIE"):
+            if served.died:
                 book(bench, "C2", "A key of size 0 ends the server.", [call, *served.faults])
             elif not served.idle:
                 book(bench, "C2", "With a key of size 0 the server never finishes.", [call])
@@ -237,7 +252,7 @@ def bad_sizes(bench: Bench) -> None:
             call = f"a request of one page with {name}: {served.text}"
             if served.outcome.error or served.outcome.value < 0:
                 continue
-            if served.server in (None, "ZOMBIE"):
+            if served.died:
                 book(
                     bench,
                     "C3",
@@ -289,8 +304,8 @@ def bad_address(bench: Bench) -> None:
             bench.find(id, "A request that cannot be mapped stops the kernel.", [call, str(end)])
         elif look is None:
             book(bench, "C8", "After a request that cannot be mapped the server spins.", [call])
-        elif gone(look):
-            faults = fault_lines(g)
+        elif gone(look) or server_faults(g):
+            faults = fault_lines(g) or server_faults(g)
             if any("ffffffffffff" in line for line in faults):
                 bench.find(
                     "X1",
@@ -343,36 +358,28 @@ def full_queue(bench: Bench) -> None:
 def leaver(bench: Bench) -> None:
     """A client that has exited and been reaped before the server takes its request."""
     with bench.guest() as (g, _):
-        big = 7 * PAGE
-        g.main.write(g.arena, HEADER.pack(DECRYPT, INIT, 6, big - 64) + KEY)
-        client = g.fork(1)
-        client.write(g.arena + 8 * PAGE, HEADER.pack(DECRYPT, INIT, 6, 16) + KEY + bytes(16))
+        size, small = 12 * PAGE, g.arena + 14 * PAGE
+        g.main.write(g.arena, HEADER.pack(DECRYPT, INIT, 6, size - 64) + KEY)
+        g.main.write(small, HEADER.pack(DECRYPT, INIT, 6, 16) + KEY + bytes(16))
         g.quiet()
-        first = bench.attempt(g, lambda: g.main.call("crypto_op", g.arena, big))
-        second = bench.attempt(g, lambda: client.call("crypto_op", g.arena + 8 * PAGE, 46))
-        end = bench.farewell(g, client)
+        g.main.ask("s 0 " + g.coded("crypto_op", (g.arena, size)))
+        g.main.ask("s 1 " + g.coded("crypto_op", (small, HEADER.size + 22)))
+        outcome = bench.attempt(g, lambda: g.main.ask("q 8"))
         busy = g.look()
-        call = f"a long request, then one of a client that exits at once: {first}, {second}, {end}"
-        if first.error or second.error:
-            bench.undecided("X4", call)
-            return
-        taken = is_idle(bench, busy) and g.machine.panic is None
-        look = g.until(lambda k: is_idle(bench, k) or gone(k), 4 * WORK)
+        call = f"eight long requests, then one of a client that exits at once: {outcome}"
+        waiting = len({v for n, v in busy.queue.items() if n.endswith("idx")}) > 1
+        if outcome.answer is not None and (outcome.value < 0 or not waiting):
+            bench.undecided("X4", "the server was faster than the client could leave")
+        look = g.until(lambda k: is_idle(bench, k) or gone(k), 6 * WORK)
         if g.machine.panic is not None:
             panic = bench.attempt(g, lambda: g.main.call("getpid"))
             id = "K2" if panic.lock_panic else "X4"
-            bench.find(
-                id, "The request of a client that has gone stops the kernel.", [call, str(panic)]
-            )
-        elif look is None or gone(look):
-            how = "spins" if look is None else "is gone"
-            bench.find(
-                "Q3",
-                f"After the request of a client that has gone, the server {how}.",
-                [call, *fault_lines(g)],
-            )
-        elif taken:
-            bench.undecided("X4", "the server was faster than the client could leave")
+            text = "The request of a client that has gone stops the kernel."
+            bench.find(id, text, [call, str(panic)])
+        elif waiting and (look is None or gone(look) or server_faults(g)):
+            how = "does not come back" if look is None else "is gone"
+            text = f"After the request of a client that has gone, the server {how}."
+            bench.find("Q3", text, [call, *server_faults(g)])
 
 
 PROBES = [

@@ -25,12 +25,11 @@ def _mapped(bench: Bench, g: Session, calls: Calls, child: Actor, pages: int) ->
     outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.arena, pages * PAGE))
     if not outcome.accepted:
         return 0
-    new = fresh(before, g.quiet(), child.pid)
-    return (
-        outcome.value
-        if new == list(range(outcome.value, outcome.value + pages * PAGE, PAGE))
-        else 0
-    )
+    after = g.quiet()
+    whole = list(range(outcome.value, outcome.value + pages * PAGE, PAGE))
+    sound = fresh(before, after, child.pid) == whole
+    sound = sound and rounded(after.size(child.pid)) == outcome.value + pages * PAGE
+    return outcome.value if sound else 0
 
 
 def pairs(bench: Bench) -> None:
