@@ -39,7 +39,6 @@ class Stub:
         except OSError as error:
             raise GuestError(f"{path}: {error.strerror}: no gdb stub") from None
         self.ask("qSupported")
-        self.ask("?")
 
     def insert(self, kind: str, address: int, size: int = 4) -> None:
         """Adds a breakpoint or watchpoint (`CODE`, `WRITE`, `READ`) of `size` bytes."""
@@ -101,9 +100,13 @@ class Stub:
         self.socket.close()
 
     def ask(self, request: str) -> str:
-        """Sends one packet and returns the answer."""
+        """Sends one packet and returns the answer; the news that connecting has stopped the guest,
+        which comes when it likes, is none.
+        """
         self._send(request)
-        return self._receive().decode("ascii", "replace")
+        while (answer := self._receive().decode("ascii", "replace")).startswith("T"):
+            pass
+        return answer
 
     def _expect_ok(self, request: str) -> None:
         answer = self.ask(request)

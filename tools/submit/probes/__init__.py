@@ -5,7 +5,16 @@
 
 from __future__ import annotations
 
-from tools.submit.probes import lifetime, locks, mapping, programs, server, static, unmapping
+from tools.submit.probes import (
+    lifetime,
+    locks,
+    mapping,
+    programs,
+    server,
+    static,
+    unmapping,
+    watched,
+)
 from tools.submit.probes.base import Bench, Probe
 
 ALL: list[Probe] = [
@@ -14,6 +23,7 @@ ALL: list[Probe] = [
     *lifetime.PROBES,
     *locks.PROBES,
     *server.PROBES,
+    *watched.PROBES,
     *static.PROBES,
     *programs.PROBES,
 ]

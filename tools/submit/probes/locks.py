@@ -7,7 +7,7 @@ import time
 from tools.guest.locks import cycles, find_locks
 from tools.submit.look import Look
 from tools.submit.probes.base import PAGE, Bench, Outcome, Probe, changes
-from tools.submit.session import Actor, Session
+from tools.submit.session import Session
 from tools.submit.shape import Calls
 
 NOBODY = 9999
@@ -22,23 +22,22 @@ def strange_pids(bench: Bench) -> None:
     for role in roles:
         for name, pid in (("0", 0), ("negative", -1), ("unknown", NOBODY), ("a zombie", None)):
             with bench.guest() as (g, calls):
-                child = g.fork(1)
+                actor = g.main  # the parent of the zombie: related to it, where that matters
                 if pid is None:
-                    pid = g.main.ask("g").value
-                    g.quiet()
+                    pid = actor.ask("g").value
                 before = g.quiet()
                 va = g.arena
 
                 def call(pid: int = pid or 0) -> Outcome:
                     if role == "unmap":
-                        return bench.attempt(g, lambda: calls.unmap(child, va, PAGE, pid))
-                    src: Actor | int = pid if role == "src" else g.main
-                    dst: Actor | int = child if role == "src" else pid
-                    return bench.attempt(g, lambda: calls.map(src, dst, va, 64, child))
+                        return bench.attempt(g, lambda: calls.unmap(actor, va, PAGE, pid))
+                    src, dst = (pid, actor.pid) if role == "src" else (actor.pid, pid)
+                    return bench.attempt(g, lambda: calls.map(src, dst, va, 64, actor))
 
                 outcome = call()
-                what = f"{'unmap of' if role == 'unmap' else 'map with ' + role} pid {pid} ({name}): {outcome}"
-                _judge_pid(bench, g, outcome, before, child.pid, what, name)
+                kind = "unmap of" if role == "unmap" else f"map with {role}"
+                what = f"{kind} pid {pid} ({name}): {outcome}"
+                _judge_pid(bench, g, outcome, before, actor.pid, what, name)
 
 
 def _judge_pid(
