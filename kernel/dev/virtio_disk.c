@@ -259,12 +259,6 @@ void disk_start(struct disk_wait *w, enum disk_op op, uint block, struct buf *co
   release(&disk.lock);
 }
 
-void disk_kick(void) {
-  acquire(&disk.lock);
-  notify();
-  release(&disk.lock);
-}
-
 int disk_wait(struct disk_wait *w) {
   acquire(&disk.lock);
   notify();

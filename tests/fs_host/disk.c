@@ -128,8 +128,6 @@ void disk_start(struct disk_wait *w, enum disk_op op, uint block, struct buf *co
   release(&lock);
 }
 
-void disk_kick(void) {}
-
 int disk_wait(struct disk_wait *w) {
   acquire(&lock);
   while (w->pending) {
