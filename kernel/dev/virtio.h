@@ -15,9 +15,9 @@ struct disk_wait {
 
 uint64 disk_blocks(void); // blocks of BSIZE bytes the disk has
 
-// disk_expect() announces one transfer, at any time. disk_start() starts it: the data of n buffers to or from the blocks
-// from `block` on. disk_wait() sleeps until none is pending: 0, or -1 if any failed; transfers begin at the latest then.
-// The last two may sleep, with no spinlock held.
+// disk_expect() announces one transfer, at any time. disk_start() starts it: the data of n buffers to or from the
+// blocks from `block` on. disk_wait() sleeps until none is pending: 0, or -1 if any failed; transfers begin at the
+// latest then. The last two may sleep, with no spinlock held.
 void disk_expect(struct disk_wait *w);
 void disk_start(struct disk_wait *w, enum disk_op op, uint block, struct buf *const bufs[], uint n);
 int disk_wait(struct disk_wait *w);
