@@ -54,12 +54,11 @@ class Request:
 
 
 class Requests:
-    """All requests of a trace, in the order they were queued; `by_record` says which request a record is of."""
+    """All requests of a trace, in the order they were queued."""
 
     def __init__(self, trace: Trace):
         self.trace = trace
         self.all: list[Request] = []
-        self.by_record: dict[int, Request] = {}
         self._open: dict[int, Request] = {}  # by number
         self._serving: dict[int, Request] = {}  # by the server's pid
         self._written: dict[int, int] = {}  # by client: its latest INIT
@@ -81,7 +80,6 @@ class Requests:
             request.others.append(i)
         else:
             request.steps[step] = i
-        self.by_record[i] = request
 
     def _new(self, number: int, client: int, a: dict[str, int]) -> Request:
         request = Request(number, client, size=a["size"], client_va=a["va"])

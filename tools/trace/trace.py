@@ -7,13 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
 import numpy as np
 
 from tools.trace import tracefile
 from tools.trace.table import BOOT, RECORD, Table
-from tools.trace.tracefile import FREQUENCY, PROCESS, Contents, Symbols
+from tools.trace.tracefile import FREQUENCY, Contents, Symbols
 
 UNKNOWN = "?"
 IDLE = "-"  # pid 0: the scheduler
@@ -254,21 +254,3 @@ def normalise(contents: Contents) -> Trace:
 def load(path: str | Path) -> Trace:
     """Reads and normalises a trace file; raises tracefile.TraceError if nothing can be read."""
     return normalise(tracefile.read(path))
-
-
-def build(
-    table: Table, records: np.ndarray, processes: Iterable[tuple[Any, ...]] = (), **about: Any
-) -> Trace:
-    """A trace from records at hand; `processes` are rows of tracefile.PROCESS. For tools and tests."""
-    return normalise(
-        Contents(
-            table,
-            records,
-            np.array(list(processes), PROCESS),
-            np.zeros(0, tracefile.LOSS),
-            np.zeros(0, tracefile.MASK),
-            Symbols(),
-            about,
-            [],
-        )
-    )
