@@ -109,7 +109,7 @@ def test_a_command_is_traced_with_its_children(boot: Boot) -> None:
     assert len(pids) == 2
     assert any("call=map_shared_pages" in r[5] for r in seen)
     assert re.search(r"(?m)^sys_enter +sys +no", guest.run("shmtrace -l"))
-    guest.run("shmtrace -e exit grep nothing README", status=None)
+    guest.run("shmtrace -e exit grep qqqq README", status=None)
     assert guest.status == 1
     guest.run("shmtrace nonsense", status=None)
     assert guest.status != 0
