@@ -27,9 +27,7 @@ DATA = V | R | W | U | A | D
 @lru_cache
 def compiled(folder: Path, counted: bool) -> Path:
     """The kernel, linked where it is loaded, or in the upper half if it counts."""
-    gcc = next(
-        filter(None, map(shutil.which, ("riscv64-unknown-elf-gcc", "riscv64-linux-gnu-gcc")))
-    )
+    gcc = shutil.which("riscv64-unknown-elf-gcc") or "riscv64-linux-gnu-gcc"
     path = folder / ("counted" if counted else "plain")
     where = UPPER + RAM_BASE if counted else RAM_BASE
     script = folder / f"{path.name}.ld"

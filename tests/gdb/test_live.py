@@ -1,0 +1,193 @@
+"""gdb with the extension on running guests: its data against the guest's own and against xv6-inspect's."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.harness import tree
+from tests.harness.guest import Boot, Guest
+
+EXTENSION = tree.ROOT / "tools" / "gdb" / "xv6.py"
+INSPECT = tree.ROOT / "tools" / "gdb" / "xv6-inspect"
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def start_gdb(port: int, commands: list[str]) -> subprocess.Popen[str]:
+    """gdb on the guest at `port`, carrying out commands and letting the guest go on."""
+    words = ["gdb-multiarch", "-q", "-nx", "-batch"]
+    script = ["set confirm off", "set pagination off", "set width 0", f"source {EXTENSION}"]
+    for command in [*script, f"target remote 127.0.0.1:{port}", *commands, "detach"]:
+        words += ["-ex", command]
+    return subprocess.Popen(
+        [*words, str(tree.KERNEL)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def gdb(port: int, *commands: str) -> list[str]:
+    """What each command printed."""
+    marked = [part for i, c in enumerate(commands) for part in (f"echo <{i}>\\n", c)]
+    output, _ = start_gdb(port, [*marked, f"echo <{len(commands)}>\\n"]).communicate(timeout=600)
+    parts = re.split(r"<\d+>\n", output)
+    assert len(parts) == len(commands) + 2, output
+    return parts[1:-1]
+
+
+def refused(command: str) -> str:
+    """A gdb command that prints the error `command` ends with, where a script would stop."""
+    python = f"try: gdb.execute({command!r})\\nexcept gdb.error as e: print(e)"
+    return f'python exec("{python}")'
+
+
+def inspect(guest: Guest, *words: str) -> dict[str, Any]:
+    """The same through the RAM file."""
+    command = [
+        str(INSPECT),
+        "--kernel",
+        str(tree.KERNEL),
+        "--ram",
+        str(guest.ram),
+        *words,
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode < 2, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def guest_with_port(boot: Boot) -> tuple[Guest, int]:
+    port = free_port()
+    return boot(extra=("-gdb", f"tcp:127.0.0.1:{port}")), port
+
+
+def test_gdb_sees_what_the_guest_says(boot: Boot) -> None:
+    """ps, page tables, sharing, trace and convenience functions, each against a second source."""
+    guest, port = guest_with_port(boot)
+    guest.run("crypto_cli")
+    said = {
+        int(row[0]): row[-1]
+        for line in guest.run("ps").splitlines()
+        if (row := line.split()) and row[0].isdigit()
+    }
+    ps, table, check, trace, values, kernel, locks = gdb(
+        port,
+        "ps -b --json",
+        "pagetable 2 --json",
+        "shmem check --json",
+        "shmtrace --last 0 --json",
+        'printf "%d %s %lx\\n", $proc("sh").pid, $proc(2).name, $pa(0x10, 2)',
+        "pagetable kernel --check --json",
+        "locks --json",
+    )
+    processes = {p["pid"]: p for p in json.loads(ps)["processes"]}
+    assert {p: processes[p]["name"] for p in processes} == {
+        p: n for p, n in said.items() if n != "ps"
+    }
+    server = [f["function"] for f in processes[2]["frames"]]
+    assert server[0] == "sched" and "usertrap" in server and server[-1] == "_main"
+    ranges = json.loads(table)["ranges"]
+    assert ranges == inspect(guest, "pagetable", "2")["ranges"]
+    assert {"text", "data", "stack"} <= {r["what"].split(" ")[0] for r in ranges}
+    assert json.loads(check)["findings"] == [] and json.loads(kernel)["findings"] == []
+    names = [e["event"] for e in json.loads(trace)["events"]]
+    for first, then in zip(
+        ("enqueue", "dequeue", "map", "unmap"), ("dequeue", "map", "unmap", "complete")
+    ):
+        assert names.index(first) < names.index(then)
+    pid, name, pa = values.split()
+    assert said[int(pid)] == "sh" and name.startswith("crypto_srv")
+    assert int(pa, 16) == ranges[0]["pa"] + 0x10
+    assert json.loads(locks)["locks_seen"] > 100 and json.loads(locks)["deadlocks"] == []
+
+
+def test_packets(boot: Boot) -> None:
+    """Two packets for a table page by packets alone; none to read memory where QEMU writes a file."""
+    guest, port = guest_with_port(boot)
+    root = inspect(guest, "pagetable", "2")["root"]
+    script = tree.BUILD / f"packets-{port}.gdb"
+    script.write_text(
+        f"""
+python
+from tools.gdb import skin
+from tools.guest import read_table
+s = skin.session()
+s.inferior.same_host = False
+gdb.execute("set debug remote 1")
+with s.kernel.session():
+    pages = len(read_table(s.kernel.memory, {root}).pages)
+gdb.execute("set debug remote 0")
+gdb.write(f"\\npages {{pages}}\\n<ps>\\n", gdb.STDLOG)
+s.moved()
+s.inferior.same_host = True
+gdb.execute("set debug remote 1")
+gdb.execute("ps")
+gdb.execute("set debug remote 0")
+end
+"""
+    )
+    try:
+        (output,) = gdb(port, f"source {script}")
+    finally:
+        script.unlink()
+    table, processes = output.split("<ps>")
+    pages = int(re.findall(r"pages (\d+)", table)[0])
+    assert len(re.findall(r"Sending packet: \$m", table)) == 2 * pages
+    assert "crypto_srv" in processes and not re.findall(r"Sending packet: \$m", processes)
+
+
+def test_breakpoint_in_one_program(boot: Boot) -> None:
+    """Every program has code at the same addresses; only the one asked for stops there."""
+    guest, port = guest_with_port(boot)
+    debugger = start_gdb(port, ["user echo main", "continue", "ps --json", "backtrace 1", "delete"])
+    assert debugger.stdout
+    for line in debugger.stdout:
+        if "stops only in processes of echo" in line:
+            break
+    guest.run("free -q")
+    guest.keys("echo one two\n")
+    output, _ = debugger.communicate(timeout=600)
+    guest.expect("one two")
+    guest.expect(r"\$ $")
+    rows = json.loads(output[output.index('{\n "processes"') : output.rindex("}") + 1])["processes"]
+    running = [p["name"] for p in rows if p["state"] == "RUNNING"]
+    assert "echo" in running and "echo.c" in output
+
+
+def test_from_the_first_instruction(built: None, tmp_path: Path) -> None:
+    """In machine mode, before paging, and in the scheduler; memory comes from the launcher's RAM file."""
+    port = free_port()
+    image = tree.copy_image(tree.IMAGE, tmp_path / "fs.img")
+    command = [str(tree.RUN), "--gdb", str(port), "--image", str(image)]
+    guest = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        off, kernel, ps, trace, _, _, file, later = gdb(
+            port,
+            refused("pagetable"),
+            refused("pagetable kernel"),
+            "ps",
+            refused("shmtrace"),
+            "break scheduler",
+            "continue",
+            "python from tools.gdb import skin; print(type(skin.session().inferior.file).__name__)",
+            "pagetable --json",
+        )
+    finally:
+        guest.terminate()
+        guest.wait()
+    assert off == "hart 0 has paging off (satp 0x0): addresses are physical\n"
+    assert kernel == "the kernel has no page table yet: paging is not set up\n"
+    assert ps == "note: no process has been made yet\n"
+    assert trace == "this kernel has no trace rings yet\n"
+    assert file == "FileMemory\n"
+    assert {"kernel text", "kernel data"} <= {r["what"] for r in json.loads(later)["ranges"]}
