@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all qemu qemu-gdb gdb debug print-gdbport trace test lint format docs bench setup clean help FORCE
+.PHONY: all qemu qemu-gdb gdb debug print-gdbport trace test check skeleton lint format docs bench setup clean help FORCE
 all:
 
 ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
@@ -210,6 +210,13 @@ docs:
 
 # BENCH_TREES names other xv6 trees to measure in the same run.
 BENCH_TREES ?=
+# The assignment: the checks a grader runs, on TREE; and the tree to hand out, with the solution cut out.
+check: build/setup/test.mk build/mkfs/mkfs
+	tools/submit/submit check $(or $(TREE),.)
+
+skeleton:
+	@$(PYTHON) tools/submit/skeleton.py '$(OUT)'
+
 bench: build/setup/test.mk all
 	tools/bench/bench --write $(BENCH_TREES)
 
@@ -226,6 +233,8 @@ help:
 #: make debug      both, side by side in tmux
 #: make trace      record a run and draw it: build/trace.html
 #: make test       build and run every test; TESTS=tests/test_boot.py runs one file
+#: make check      say what is wrong with a tree that does the assignment; TREE=DIR, else this one
+#: make skeleton OUT=DIR   write the assignment to hand out
 #: make lint       check format, types and style; make format mends the format
 #: make docs       write the tables in docs/ anew from the source
 #: make bench      count instructions per operation; BENCH_TREES="DIR..." adds other xv6 trees

@@ -35,7 +35,10 @@ def text(report: Report) -> str:
     lines += ["", f"{len(report.findings)} finding(s) in {report.seconds:.0f} s."]
     if report.passed:
         lines.append(f"tried and right: {' '.join(report.passed)}")
-    lines += [f"undecided: {id}: {why}" for id, why in report.undecided.items()]
+    reasons: dict[str, list[str]] = {}
+    for id, why in report.undecided.items():
+        reasons.setdefault(why, []).append(id)
+    lines += [f"undecided: {' '.join(ids)}: {why}" for why, ids in reasons.items()]
     return "\n".join(lines) + "\n"
 
 

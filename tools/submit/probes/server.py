@@ -131,12 +131,13 @@ def xor(data: bytes, key: bytes) -> bytes:
 def book(bench: Bench, id: str, sentence: str, evidence: list[str]) -> None:
     """Books a finding in the server's own program, at the line of a fault if there was one."""
     elf = Elf(str(bench.lab.build.programs["crypto_srv"]))
-    line = None
+    function, line = "main", None
     for text in evidence:
         found = re.search(r"sepc=(?:0x)?0*([0-9a-f]+)|pc (?:0x)?0*([0-9a-f]+)", text)
-        if found:
-            line = elf.line(int(found[1] or found[2], 16))
-    bench.find(id, sentence, evidence, function="main", line=line, elf=elf)
+        near = elf.nearest(int(found[1] or found[2], 16)) if found else None
+        if found and near and line is None:
+            function, line = near[0].name, elf.line(int(found[1] or found[2], 16))
+    bench.find(id, sentence, evidence, function=function, line=line, elf=elf)
 
 
 def good_requests(bench: Bench) -> None:
