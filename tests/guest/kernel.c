@@ -142,6 +142,6 @@ __attribute__((noinline)) void sched(void) {
 void _start(void) {
   acquire(&bcache.lock);
   sched();
-  ticks += (uint64)lock_name + ftable.lock.locked + kmem.lock.locked + (uint64)kernel_pagetable + cpus[0].noff +
-           proc[0].pid;
+  ticks +=
+      (uint64)lock_name + ftable.lock.locked + kmem.lock.locked + (uint64)kernel_pagetable + cpus[0].noff + proc[0].pid;
 }
