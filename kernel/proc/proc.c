@@ -16,6 +16,7 @@
 
 #define PID_INIT 1
 #define PID_FIRST_FREE 3 // 2 is the crypto server
+#define PATIENCE 10      // ticks fork() waits for init to reap what is dead
 
 struct cpu cpus[NCPU];
 struct proc proc[NPROC];
@@ -218,8 +219,33 @@ static void inherit(struct proc *parent, struct proc *child) {
   safestrcpy(child->name, parent->name, sizeof(child->name));
 }
 
+// A dead child of p; *any says whether there are children at all. tree lock held.
+static struct proc *dead_child(struct proc *p, int *any) {
+  *any = p->children != 0;
+  struct proc *child = p->children;
+  while (child && child->state != ZOMBIE)
+    child = child->sibling;
+  return child;
+}
+
+// A slot for a new child. Dead orphans that init has not come to yet do not count as a full table: it gets a moment.
+static struct proc *child_slot(void) {
+  struct proc *slot;
+  for (int tries = 0; (slot = allocproc(0)) == 0 && tries < PATIENCE; tries++) {
+    int any;
+    acquire(&tree_lock);
+    int hope = dead_child(initproc, &any) != 0;
+    release(&tree_lock);
+    if (!hope)
+      return allocproc(0); // init may have come to them just now
+    if (sleep_ticks(1) < 0)
+      break;
+  }
+  return slot;
+}
+
 int fork(void) {
-  struct proc *parent = myproc(), *child = allocproc(0);
+  struct proc *parent = myproc(), *child = child_slot();
   if (!child)
     return -1;
   pagetable_t pagetable = uvmcreate();
@@ -304,15 +330,6 @@ void exit(int status) {
   release(&tree_lock);
   sched();
   panic("a zombie runs");
-}
-
-// A dead child of p; *any says whether there are children at all. tree lock held.
-static struct proc *dead_child(struct proc *p, int *any) {
-  *any = p->children != 0;
-  struct proc *child = p->children;
-  while (child && child->state != ZOMBIE)
-    child = child->sibling;
-  return child;
 }
 
 int wait(uint64 status_va) {
