@@ -117,6 +117,7 @@ class Calls:
 def learn(lab: Lab) -> Shape:
     """Tries until a mapping and an unmapping work."""
     shape = Shape()
+    lab.check_clock()
     shape.has_queue = "crypto_op" in lab.numbers and lab.elf.variable("shmem_queue") is not None
     shape.generation = "2024" if "crypto_op" in lab.numbers else "2025 (no server)"
     if "map_shared_pages" in lab.numbers:
