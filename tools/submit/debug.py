@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -68,3 +69,5 @@ def _attach(caught: Caught, lab: Lab, tree: trees.Tree, with_gdb: bool) -> None:
         subprocess.run(command, check=False)
     else:
         print(" ".join(f"'{part}'" if " " in part else part for part in command))
+        print("The guest stays until a line is entered here.", flush=True)
+        sys.stdin.readline()
