@@ -43,7 +43,7 @@ class Options:
     only: list[str] = field(default_factory=list)
     cpus: int = 1
     jobs: int = 2
-    timeout: float = 15.0
+    timeout: float = 6.0
     keep: Optional[Path] = None
     say: Callable[[str], None] = lambda text: None
 

@@ -76,7 +76,7 @@ def arguments() -> Parser:
         command.add_argument("--jobs", type=count(1, 64), default=2, help="guests at a time")
         command.add_argument("--cpus", type=count(1, 8), default=1, help="harts of a guest")
         command.add_argument(
-            "--timeout", type=count(1, 600), default=15, help="guest seconds one call may take"
+            "--timeout", type=count(1, 600), default=6, help="guest seconds one call may take"
         )
     return parser
 

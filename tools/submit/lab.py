@@ -82,7 +82,7 @@ def _text(path: Path) -> str:
 class Lab:
     """Makes guests of one built tree. folder: an empty directory, in memory if possible."""
 
-    def __init__(self, build: Build, folder: Path, timeout: float = 15.0):
+    def __init__(self, build: Build, folder: Path, timeout: float = 6.0):
         if build.kernel is None:
             raise GuestError("the kernel does not build")
         self.build, self.folder, self.timeout = build, folder, timeout
