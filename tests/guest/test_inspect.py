@@ -86,6 +86,16 @@ def test_broken_entries_are_rows(two: Image) -> None:
     assert {f["kind"] for f in checked["findings"]} >= {"entry-w-without-r", "entry-loop"}
 
 
+def test_check_finds_a_freed_page(two: Image) -> None:
+    """A frame on the free list is reported for the process that maps it, and for no other."""
+    root = run(two, "pagetable 1")[0]["root"]
+    two.free(walk(two.memory, root, 0x2000).pa or 0)
+    assert [f["kind"] for f in run(two, "pagetable 1 --check")[0]["findings"]] == [
+        "freed-but-mapped"
+    ]
+    assert run(two, "pagetable 2 --check")[0]["findings"] == []
+
+
 def test_walk(two: Image) -> None:
     data, text = run(two, "walk 0x2008 2")
     assert data["pa"] == walk(two.memory, data["root"], 0x2008).pa

@@ -338,6 +338,10 @@ def _check(session: Session, report: Report, target: Target, table: Table) -> No
     )
     audit = Audit(session.processes, session.mappings)
     found = audit.table(target.process) if target.process else audit.bare_table(table)
+    if target.process:
+        pid = target.process.pid
+        freed = audit.freed_but_mapped()
+        found += [f for f in freed if any(m[0] == pid for m in f.data["mappings"])]
     for f in found:
         section.add(level=f.level, kind=f.kind, message=f.message, **f.data)
     if not found:
