@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
+from tests.harness import image
 from tests.harness.guest import Boot, Guest
 
 
@@ -77,3 +79,11 @@ def test_control_p_lists_processes(boot: Boot) -> None:
         guest.expect(rf"\b{name}\b")
     guest.keys("harmed\n")
     guest.expect(r"\nunharmed\r?\n\$ ")
+
+
+def test_init_is_tried_until_it_runs(boot: Boot, built: None, tmp_path: Path) -> None:
+    """An init that exits while its file is missing comes back with the file; nothing panics."""
+    guest = boot(image=image.make(tmp_path, replace={"init": "init_exits"}), audited=False)
+    assert "init: exited with status 3, starting again\n" in guest.console
+    assert "/init: can't be executed\n" in guest.console
+    assert guest.run("echo hello") == "hello\n"

@@ -49,18 +49,19 @@ static uint64 unmap_top(struct proc *p, uint64 low) {
   return start;
 }
 
-// Lowers sz to target. Interruptible: between the batches the process is merely somewhat smaller.
+// Lowers sz to target. Interruptible: between the batches the process is merely somewhat smaller. A relative may map
+// pages on top meanwhile, which go too; killed, a process need not outrun it.
 static void shrink(struct proc *p, uint64 target) {
   acquire(&p->memory_lock);
-  if (p->odd_top > target)
-    p->odd_top = 0;
-  while (p->sz > target) {
+  while (p->sz > target && !p->killed) {
     uint64 low = PGROUNDUP(target), top = p->sz > low ? unmap_top(p, low) : low;
     p->sz = top > low ? top : target;
     release(&p->memory_lock);
     sfence_vma();
     acquire(&p->memory_lock);
   }
+  if (PGROUNDUP(p->odd_top) >= p->sz) // the mapping made on it has gone
+    p->odd_top = 0;
   release(&p->memory_lock);
 }
 
@@ -136,7 +137,6 @@ int uvmcopy(struct proc *parent, struct proc *child) {
   uint64 end = PGROUNDUP(parent->sz);
   child->sz = parent->sz;
   child->odd_top = parent->odd_top;
-  child->has_holes = parent->has_holes;
   while (result == 0) {
     pte_t *table = next_table(parent->pagetable, &va, end);
     if (!table)
@@ -146,6 +146,7 @@ int uvmcopy(struct proc *parent, struct proc *child) {
     release(&parent->memory_lock); // let interrupts in
     acquire(&parent->memory_lock);
   }
+  child->has_holes = parent->has_holes; // a relative may have made the first one meanwhile
   release(&parent->memory_lock);
   sfence_vma(); // the parent's pages have lost their W
   return result;

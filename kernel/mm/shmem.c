@@ -148,11 +148,10 @@ static uint64 fall_back(struct proc *p, uint64 top) {
     top -= PGSIZE;
   }
   uint64 odd = p->odd_top;
-  if (odd && PGROUNDUP(odd) == top) {
-    p->odd_top = 0;
-    return odd;
-  }
-  return top;
+  if (PGROUNDUP(odd) < top)
+    return top;
+  p->odd_top = 0; // there is no mapping on it any more
+  return PGROUNDUP(odd) == top ? odd : top;
 }
 
 // Takes the pages from a process that may be running on another hart: not valid any more, and no hart believes they

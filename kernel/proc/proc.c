@@ -17,6 +17,7 @@
 #define PID_INIT 1
 #define PID_FIRST_FREE 3 // 2 is the crypto server
 #define PATIENCE 10      // ticks fork() waits for init to reap what is dead
+#define INIT_RETRY 10    // ticks before /init is tried again
 
 struct cpu cpus[NCPU];
 struct proc proc[NPROC];
@@ -252,7 +253,9 @@ int fork(void) {
   child->pagetable = pagetable;
   if (!pagetable || uvmcopy(parent, child) < 0) {
     note_loose_table(1);
+    acquire(&child->memory_lock); // the audit may be reading it
     child->pagetable = 0;
+    release(&child->memory_lock);
     if (pagetable)
       uvmfree(pagetable);
     note_loose_table(0);
@@ -296,8 +299,8 @@ static void start_again(struct proc *p, int status) {
   p->killed = 0;
   if (p == initproc) {
     printf("init: exited with status %d, starting again\n", status);
-    if (start_program(p, "/init") < 0)
-      panic("there is no /init to run");
+    while (start_program(p, "/init") < 0) // memory is short, or a program has removed the file: either may end
+      sleep_ticks(INIT_RETRY);
   } else {
     acquire(&tree_lock);
     tree_orphan(p);

@@ -58,12 +58,15 @@ static int block(void *chan, struct spinlock *lk, int killable) {
   struct proc *p = myproc();
   struct bucket *b = bucket_of(chan);
   acquire(&b->lock);
-  if (killable && p->killed) { // kill() sets killed, then looks here: one of us sees the other
+  // kill() sets killed, then looks at chan; we the other way round: one of us sees the other.
+  __atomic_store_n(&p->chan, chan, __ATOMIC_SEQ_CST);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  if (killable && p->killed) {
+    p->chan = 0;
     release(&b->lock);
     return -1;
   }
   trace(TRACE_SLEEP, (uint64)chan);
-  p->chan = chan;
   p->killable = killable;
   p->state = SLEEPING;
   link(b, p);
@@ -99,6 +102,7 @@ void wakeup(void *chan) {
 }
 
 int unsleep(struct proc *p) {
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
   void *chan = __atomic_load_n(&p->chan, __ATOMIC_SEQ_CST);
   if (!chan)
     return 0;
