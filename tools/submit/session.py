@@ -21,6 +21,7 @@ PAGE = 4096
 MASK = (1 << 64) - 1
 ARENA_PAGES = 16
 SERVER = 2  # the crypto server's pid
+DEAD = 8.0  # seconds of real time for which the guest's clock stands still
 STALLED = 600.0  # seconds of real time without an answer: the machine itself is stuck
 Condition = Callable[[Look], bool]
 
@@ -107,6 +108,21 @@ class Actor:
         return self.ask(f"E {path} {argument}").value
 
 
+class Frozen:
+    """Has the guest's clock stopped? It does when every hart waits for an interrupt and no timer is
+    set: nothing will ever happen in that guest again.
+    """
+
+    def __init__(self) -> None:
+        self.last, self.since = -1.0, time.monotonic()
+
+    def after(self, now: float, seconds: float) -> bool:
+        """Has the guest's time been `now` for `seconds` of real time?"""
+        if now != self.last:
+            self.last, self.since = now, time.monotonic()
+        return time.monotonic() - self.since > seconds
+
+
 class Session:
     """One guest and its agent, from the agent's first answer on."""
 
@@ -185,7 +201,7 @@ class Session:
             % (self.nonce.encode(), actor)
         )
         started, begun = self.machine.time(), time.monotonic()
-        asked = False
+        asked, frozen = False, Frozen()
         while True:
             found = pattern.search(self.machine.console, position)
             if found:
@@ -201,7 +217,8 @@ class Session:
             passed = self.machine.time() - started
             if self._gone(actor):
                 raise Died("the process that called is gone", what)
-            if passed > self.timeout or time.monotonic() - begun > STALLED:
+            stopped = frozen.after(passed, DEAD)
+            if stopped or passed > self.timeout or time.monotonic() - begun > STALLED:
                 raise Hung(f"no answer after {passed:.0f} s of guest time", what)
             if not asked and passed > self.timeout / 4 and b"@" in self.machine.console[position:]:
                 asked = True  # somebody else printed into the middle of the line
@@ -222,9 +239,11 @@ class Session:
 
     def settle(self, guest_seconds: float) -> None:
         """Lets an amount of the guest's own time pass, taking what it prints."""
-        until, begun = self.machine.time() + guest_seconds, time.monotonic()
-        while self.machine.time() < until and time.monotonic() - begun < STALLED:
+        frozen, now = Frozen(), self.machine.time()
+        until = now + guest_seconds
+        while now < until and not frozen.after(now, DEAD / 4):
             self.machine.pump(0.005)
+            now = self.machine.time()
 
     def look(self) -> Look:
         """What is in the guest's memory now. The guest stands still meanwhile."""
@@ -245,12 +264,13 @@ class Session:
 
     def until(self, done: "Condition", guest_seconds: float) -> Optional[Look]:
         """Looks again and again until `done(look)`; None if that takes longer, or it panics."""
-        until = self.machine.time() + guest_seconds
+        frozen, until = Frozen(), self.machine.time() + guest_seconds
         while True:
             look = self.look()
             if done(look):
                 return look
-            if self.machine.panic is not None or self.machine.time() > until:
+            now = self.machine.time()
+            if self.machine.panic is not None or now > until or frozen.after(now, DEAD):
                 return None
             self.machine.pump(0.01)
 
