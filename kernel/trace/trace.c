@@ -9,7 +9,7 @@ __attribute__((used)) const struct trace_event_info trace_event_table[] = TRACE_
 __attribute__((used)) const struct trace_value_info trace_value_table[] = TRACE_VALUE_TABLE;
 
 #define SMALLEST_RING 64       // many times what interrupts can emit in the middle of one emission
-#define LARGEST_RING (1 << 18) // 16 MiB for each hart
+#define LARGEST_RING (1 << 21) // 128 MiB for each hart
 
 _Static_assert(sizeof(struct trace_record) == 64, "a record is one cache line");
 _Static_assert(sizeof(struct trace_ring) == 128, "the header is two cache lines");

@@ -3,7 +3,7 @@
 #include "tests/guest_programs/check.h"
 
 #define CLIENTS 24      // NSHMEM_REQS of them with their requests in the queue, the others in line
-#define SLOW (48 << 20) // bytes of a request that keeps the server busy
+#define SLOW (80 << 20) // bytes of a request that keeps the server busy
 
 static char memory[1024] __attribute__((aligned(16)));
 
@@ -69,7 +69,7 @@ int main(void) {
   round();
   uint64 frames = free_frames();
   int proved = 0;
-  for (int i = 0; i < 10 && proved < 2; i++)
+  for (int i = 0; i < 30 && proved < 2; i++)
     proved += round();
   CHECK(proved == 2);
   CHECK(free_frames() == frames);

@@ -70,7 +70,7 @@ def test_the_readme_run_is_sound(tmp_path: Path) -> None:
 def test_every_event_fires_and_pairs_match(tmp_path: Path) -> None:
     """All events of a sound run; what opens also closes; and no rule is broken by the whole of usertests."""
     path = tmp_path / "run.xt"
-    record(path, "shmtrace -m begin; usertests -q", "--mem", "256M", "--ring", "262144")
+    record(path, "shmtrace -m begin; usertests -q", "--mem", "1G", "--ring", "2097152")
     trace = normaliser.load(path)
     fired = {trace.table.events[int(e)].name for e in np.unique(trace.records["event"])}
     assert set(trace.table.ids) - fired == {"server_death"}  # it has the next test

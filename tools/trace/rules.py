@@ -278,24 +278,33 @@ def frames_are_freed_once(run: Run) -> Found:
     "free",
 )
 def counts_add_up(run: Run) -> Found:
-    """Counts in the records against counts kept here. Two harts may emit in the other order than they counted."""
-    counts: dict[int, tuple[int, int]] = {}
+    """Counts in the records against counts kept here.
+
+    Two harts may emit in the other order than they counted, so a frame is judged when its next life
+    begins, or at the end: what came in after its `free` belongs to the life before.
+    """
+    lives: dict[int, tuple[int, int, int]] = {}  # frame: references, last record, record of `free`
     for i, event, _, a in run.rows("alloc", "ref", "unref", "free"):
         frame = a["frame"]
-        known = counts.get(frame)
+        count, _, freed = lives.get(frame, (0, i, -1))
         if event == "alloc":
-            counts[frame] = (1, i)
-        elif event == "free":
-            if known and known[0] > 1:
-                yield Violation(
-                    f"frame {frame:#x} is freed with {known[0]} references", (known[1], i)
-                )
-            counts[frame] = (0, i)
-        elif known:
-            now = known[0] + (1 if event == "ref" else -1)
-            if now <= 0 or (event == "ref" and known[0] == 0):
-                yield Violation(f"frame {frame:#x}: a reference to a free frame", (known[1], i))
-            counts[frame] = (now, i)
+            if frame in lives and freed >= 0:
+                yield from settled(frame, *lives[frame])
+            lives[frame] = (1, i, -1)
+        elif frame in lives:
+            now = count + (1 if event == "ref" else -1)
+            lives[frame] = (now, i, i if event == "free" else freed)
+    for frame, (count, last, freed) in lives.items():
+        if freed >= 0 or count < 1:
+            yield from settled(frame, count, last, freed)
+
+
+def settled(frame: int, count: int, last: int, freed: int) -> Found:
+    """A frame that was freed, or should have been, has no reference left, and none too few."""
+    if count > 0 and freed == last:
+        yield Violation(f"frame {frame:#x} is freed with {count + 1} references", (freed, last))
+    elif count != 0 or freed < 0:
+        yield Violation(f"frame {frame:#x}: a reference to a free frame", (max(freed, 0), last))
 
 
 @rule("a process's size goes on from where it was", "resize")
