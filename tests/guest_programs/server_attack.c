@@ -33,7 +33,7 @@ static void rewrite_sizes(void) {
 
 // The memory is gone when the server comes to it.
 static void shrink_while_waiting(void) {
-  struct crypto_op *slow = queue_slow(4 << 20);
+  struct crypto_op *slow = queue_slow(32 << 20); // longer than any slice: one hart may run the server first
   struct crypto_op *op = (struct crypto_op *)sbrk(4 * PAGE);
   fill(op, 8, 3 * PAGE);
   CHECK(crypto_op(op, size_of(op)) == 0);
