@@ -41,7 +41,7 @@ def test_queued_requests_are_all_served_in_order(
 @pytest.mark.parametrize("cpus", CPUS)
 def test_killed_clients_disturb_nobody(boot: Boot, server_image: Path, cpus: int) -> None:
     """Clients killed with their requests in the queue and in line; the server can't be killed."""
-    guest = boot(image=server_image, cpus=cpus)
+    guest = boot(image=server_image, cpus=cpus, mem="512M")
     guest.run("server_kill")
     assert guest.run("kill 2", status=None) and guest.status != 0
     guest.run("crypto_cli")

@@ -2,8 +2,9 @@
 // others' requests are served, the dead ones' skipped, nothing is lost. And nobody can kill the server.
 #include "tests/guest_programs/check.h"
 
-#define CLIENTS 24      // NSHMEM_REQS of them with their requests in the queue, the others in line
-#define SLOW (80 << 20) // bytes of a request that keeps the server busy
+#define CLIENTS 24 // NSHMEM_REQS of them with their requests in the queue, the others in line
+#define SLOW                                                                                                           \
+  (320 << 20) // bytes of a request that keeps the server busy: on one hart it gets a slice for each fork below
 
 static char memory[1024] __attribute__((aligned(16)));
 
