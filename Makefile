@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all qemu qemu-gdb gdb debug print-gdbport trace test check skeleton lint format docs bench setup clean help FORCE
+.PHONY: all qemu qemu-gdb gdb debug print-gdbport trace test soak check skeleton lint format docs bench setup clean help FORCE
 all:
 
 ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
@@ -199,6 +199,14 @@ trace: build/setup/trace.mk all
 test: build/setup/test.mk all
 	$(PYTHON) -m pytest $(TESTFLAGS) $(TESTS)
 
+# The long forms. SOAK names some of them (`make soak SOAK=-h` lists them), MINUTES bounds each.
+SOAK ?=
+MINUTES ?=
+SEED ?= 1
+soak: build/setup/test.mk all test-programs
+	@$(MAKE) --no-print-directory DEBUG=1 all
+	@$(PYTHON) -m tests.soak --seed '$(SEED)' $(if $(MINUTES),--minutes '$(MINUTES)') $(SOAK)
+
 lint: build/setup/test.mk all
 	tools/lint/check
 
@@ -233,6 +241,7 @@ help:
 #: make debug      both, side by side in tmux
 #: make trace      record a run and draw it: build/trace.html
 #: make test       build and run every test; TESTS=tests/test_boot.py runs one file
+#: make soak       the long forms of the tests: SOAK="NAME..." MINUTES=N SEED=N; SOAK=-h lists them
 #: make check      say what is wrong with a tree that does the assignment; TREE=DIR, else this one
 #: make skeleton OUT=DIR   write the assignment to hand out
 #: make lint       check format, types and style; make format mends the format
