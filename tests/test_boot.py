@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.harness import image
+from tests.harness import image, tree
 from tests.harness.guest import Boot, Guest
 
 
@@ -87,3 +88,13 @@ def test_init_is_tried_until_it_runs(boot: Boot, built: None, tmp_path: Path) ->
     assert "init: exited with status 3, starting again\n" in guest.console
     assert "/init: can't be executed\n" in guest.console
     assert guest.run("echo hello") == "hello\n"
+
+
+def test_a_disk_without_init_ends_the_machine(built: None, tmp_path: Path) -> None:
+    """One line says what is missing; no panic, no hang."""
+    disk = image.make(tmp_path, without=["init"])
+    command = [str(tree.RUN), "--kernel", str(tree.KERNEL), "--image", str(disk)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=300)
+    text = done.stdout.decode()
+    assert "root disk refused: it has no /init that can be executed\n" in text
+    assert "panic" not in text and done.returncode == 0

@@ -65,6 +65,14 @@ def test_the_server_comes_back(boot: Boot, built: None, tmp_path: Path, cpus: in
     guest.run("crypto_cli")
 
 
+def test_the_server_comes_back_with_the_memory(boot: Boot, built: None, tmp_path: Path) -> None:
+    """Another process holds all memory for longer than a program that does not run is tried."""
+    planted = image.make(tmp_path, ["server_crash"], replace={"crypto_srv": "crypto_srv_bug"})
+    guest = boot(image=planted, mem="16M")
+    guest.forgive(SERVER_DEATH)
+    guest.run("server_crash hungry")
+
+
 def test_without_a_server_clients_are_told(boot: Boot, built: None, tmp_path: Path) -> None:
     """An image without /crypto_srv boots, says so once, and refuses requests."""
     guest = boot(image=image.make(tmp_path, without=["crypto_srv"]), audited=False)

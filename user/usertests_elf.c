@@ -75,6 +75,7 @@ static const struct patch patches[] = {
     {"more segments than the file has", PHNUM, 2, 0xffff, 0},
     {"segment at an odd address", VADDR, 8, 0x1001, 1},
     {"segment at the top of user memory", VADDR, 8, MAXVA - PAGE, 1},
+    {"segment that leaves no room for a stack", VADDR, 8, MAXVA - 4 * PAGE, 1},
     {"segment beyond user memory", VADDR, 8, MAXVA, 1},
     {"segment in the hole of Sv39", VADDR, 8, 1UL << 39, 1},
     {"segment in the kernel's half", VADDR, 8, 0xffffffc080000000, 1},

@@ -5,11 +5,13 @@
 #include "kernel/fs/fs_kernel.h"
 #include "kernel/ipc/shmem_queue.h"
 #include "kernel/lib/lib.h"
+#include "kernel/mm/frame.h"
 #include "kernel/proc/exec.h"
 #include "kernel/proc/proc.h"
 #include "kernel/trace/trace.h"
 
-#define ATTEMPTS 6       // at running the program, until the server is given up
+#define ATTEMPTS 6       // at running the program, with memory in plenty, until the server is given up
+#define PLENTY 64        // free frames: more than the program needs
 #define LONGEST_PAUSE 64 // ticks before a new start
 #define CALM_LIFE 100    // ticks a server must live, if it serves nothing, for its death not to be one of a series
 
@@ -70,7 +72,8 @@ int server_restart(struct proc *p, int status) {
   queue_server_died(0);
   if (ticks - started >= CALM_LIFE || shmem_queue.served != served)
     pause = 1;
-  for (int i = 0; i < ATTEMPTS; i++) {
+  // A file that does not run will not run the seventh time; memory that others hold comes back.
+  for (int failed = 0; failed < ATTEMPTS; failed += kmem.nfree >= PLENTY) {
     p->killed = 0; // or it could not sleep
     sleep_ticks(pause);
     if (pause < LONGEST_PAUSE)

@@ -19,6 +19,7 @@ void queue_init(void) {
 
 // Into the queue, which has room. Lock held.
 static void insert(const struct shmem_request *request) {
+  request->client->crypto.open++;
   q->requests[q->write_idx] = *request;
   q->write_idx = (q->write_idx + 1) % NSHMEM_REQS;
   q->count++;
@@ -55,6 +56,69 @@ static int stand_in_line(struct shmem_waiter *w) {
   return w->fate == ADMITTED ? 0 : -1;
 }
 
+// ---- a client's view of its requests ----
+
+#define PLACES (2 * NSHMEM_REQS)
+
+// Request i of p's among PLACES places, those of the queue and those of service; 0 if it is not p's. Lock held.
+static struct shmem_request *request_of(struct proc *p, uint i) {
+  if (i >= q->count && i < NSHMEM_REQS)
+    return 0;
+  struct shmem_request *r =
+      i < NSHMEM_REQS ? &q->requests[(q->read_idx + i) % NSHMEM_REQS] : &q->service[i - NSHMEM_REQS].request;
+  return r->src_pid == p->pid && !r->cancelled ? r : 0;
+}
+
+// Takes va out of the lost ones: 1 if it was among them. Lock held.
+static int forget_lost(struct crypto_client *c, uint64 va) {
+  for (uint i = 0; i < c->lost; i++)
+    if (c->where[i] == va) {
+      c->where[i] = c->where[--c->lost];
+      return 1;
+    }
+  return 0;
+}
+
+static void note_lost(struct crypto_client *c, uint64 va) {
+  if (c->lost == LOST_MAX)
+    memmove(c->where, c->where + 1, --c->lost * sizeof(c->where[0]));
+  c->where[c->lost++] = va;
+}
+
+// What p asked at va before is no longer what crypto_wait(va) tells of. Lock held.
+static void supersede(struct proc *p, uint64 va) {
+  struct shmem_request *r;
+  forget_lost(&p->crypto, va);
+  for (uint i = 0; p->crypto.open && i < PLACES; i++)
+    if ((r = request_of(p, i)) && r->src_va == va)
+      r->superseded = 1;
+}
+
+void queue_cancel(struct proc *p) {
+  struct shmem_request *r;
+  acquire(&q->lock);
+  for (uint i = 0; p->crypto.open && i < PLACES; i++)
+    if ((r = request_of(p, i)))
+      __atomic_store_n(&r->cancelled, 1, __ATOMIC_RELAXED);
+  p->crypto.open = p->crypto.lost = 0;
+  release(&q->lock);
+}
+
+int queue_cancelled(struct shmem_service *s) {
+  return __atomic_load_n(&s->request.cancelled, __ATOMIC_RELAXED);
+}
+
+struct proc *queue_client(struct shmem_service *s) {
+  struct proc *client = 0;
+  acquire(&q->lock);
+  if (!s->request.cancelled) {
+    client = s->request.client; // it would have to take our lock, and cancel, before it could go
+    pin(client);
+  }
+  release(&q->lock);
+  return client;
+}
+
 int queue_add(uint64 va, uint64 size) {
   struct proc *p = myproc();
   acquire(&q->lock);
@@ -62,8 +126,7 @@ int queue_add(uint64 va, uint64 size) {
     release(&q->lock);
     return -1;
   }
-  if (p->crypto_lost == va) // what was lost is being tried again
-    p->crypto_lost = 0;
+  supersede(p, va);
   struct shmem_waiter w = {.request = {.src_pid = p->pid,
                                        .dst_pid = CRYPTO_SRV_PID,
                                        .src_va = va,
@@ -80,20 +143,13 @@ int queue_add(uint64 va, uint64 size) {
   return result;
 }
 
-// Marks r awaited if it is p's request at va.
-static int is_awaited(struct shmem_request *r, struct proc *p, uint64 va) {
-  if (r->src_pid != p->pid || r->src_va != va)
-    return 0;
-  r->awaited = 1;
-  return 1;
-}
-
+// Has p a request at va? Marks it awaited. Lock held.
 static int is_pending(struct proc *p, uint64 va) {
+  struct shmem_request *r;
   int pending = 0;
-  for (uint i = 0; i < q->count; i++)
-    pending |= is_awaited(&q->requests[(q->read_idx + i) % NSHMEM_REQS], p, va);
-  for (uint i = 0; i < NSHMEM_REQS; i++)
-    pending |= is_awaited(&q->service[i].request, p, va);
+  for (uint i = 0; p->crypto.open && i < PLACES; i++)
+    if ((r = request_of(p, i)) && r->src_va == va)
+      pending = r->awaited = 1;
   return pending;
 }
 
@@ -102,10 +158,8 @@ int queue_wait(uint64 va) {
   int killed = 0;
   acquire(&q->lock);
   while (!killed && is_pending(p, va))
-    killed = sleep_killable(&p->crypto_lost, &q->lock) < 0;
-  int lost = p->crypto_lost == va;
-  if (lost)
-    p->crypto_lost = 0;
+    killed = sleep_killable(&p->crypto, &q->lock) < 0;
+  int lost = forget_lost(&p->crypto, va);
   release(&q->lock);
   return killed || lost ? -1 : 0;
 }
@@ -164,10 +218,13 @@ struct shmem_service *queue_find(uint64 server_va, uint64 size) {
 // Tells the trace and the client that r has ended. Lock held.
 static void finish(struct shmem_request *r, enum trace_outcome outcome) {
   trace(TRACE_COMPLETE, r->number, r->src_pid, outcome);
-  r->src_pid = 0;
   q->served += outcome == OUTCOME_SERVED;
-  if (r->awaited)
-    wakeup(&r->client->crypto_lost);
+  if (!r->cancelled) {
+    r->client->crypto.open--;
+    if (r->awaited)
+      wakeup(&r->client->crypto);
+  }
+  r->src_pid = 0;
 }
 
 void queue_finish(struct shmem_service *s, enum trace_outcome outcome) {
@@ -177,11 +234,12 @@ void queue_finish(struct shmem_service *s, enum trace_outcome outcome) {
 }
 
 // Turns INIT into ERROR in a request's state word, in the client's own frame. The word is aligned (sys_crypto_op), so
-// it lies in one page. A page the client has since given up, or would copy before writing, is left alone.
-static void answer_error(struct proc *client, uint64 op) {
-  uint64 state_va = op + __builtin_offsetof(struct crypto_op, state);
+// it lies in one page. A page the client has since given up, or would copy before writing, is left alone, and so is
+// another program's.
+static void answer_error(struct proc *client, struct shmem_service *s) {
+  uint64 state_va = s->request.src_va + __builtin_offsetof(struct crypto_op, state);
   acquire(&client->memory_lock);
-  pte_t *pte = client->pagetable ? walk(client->pagetable, state_va, 0) : 0;
+  pte_t *pte = client->pagetable && !queue_cancelled(s) ? walk(client->pagetable, state_va, 0) : 0;
   const uint64 needed = PTE_V | PTE_U | PTE_W;
   if (pte && (*pte & (needed | PTE_COW)) == needed) {
     uint *state = (uint *)((uchar *)kva(PTE2PA(*pte)) + state_va % PGSIZE);
@@ -191,38 +249,43 @@ static void answer_error(struct proc *client, uint64 op) {
   release(&client->memory_lock);
 }
 
-// Tree lock and queue lock held.
-static void lose(struct shmem_request *r, enum trace_outcome outcome) {
-  struct proc *client = find_proc(r->src_pid);
-  if (client) {
-    client->crypto_lost = r->src_va;
-    answer_error(client, r->src_va);
-  }
-  finish(r, outcome);
-}
-
 void queue_lose(struct shmem_service *s, enum trace_outcome outcome) {
+  struct shmem_request *r = &s->request;
+  struct proc *client = queue_client(s);
+  if (client)
+    answer_error(client, s);
   acquire(&q->lock);
-  lose(&s->request, outcome);
+  if (!r->cancelled && !r->superseded)
+    note_lost(&r->client->crypto, r->src_va);
+  finish(r, outcome);
   release(&q->lock);
+  if (client)
+    unpin(client);
 }
 
+// Refuses those who stand in line. Lock held.
+static void close_queue(void) {
+  q->closed = 1;
+  for (struct shmem_waiter *w; (w = q->line) != 0; wakeup(w)) {
+    leave_line(w);
+    w->fate = REFUSED;
+  }
+}
+
+// The server's process runs this, so nobody takes or finishes requests meanwhile.
 void queue_server_died(int for_good) {
-  acquire(&tree_lock);
   acquire(&q->lock);
   q->idle = 0;
+  if (for_good)
+    close_queue();
+  release(&q->lock);
   for (struct shmem_service *s = q->service; s < &q->service[NSHMEM_REQS]; s++)
     if (s->request.src_pid != 0)
-      lose(&s->request, OUTCOME_LOST);
-  if (for_good) {
-    q->closed = 1;
-    for (; q->count > 0; q->count--, q->read_idx = (q->read_idx + 1) % NSHMEM_REQS)
-      lose(&q->requests[q->read_idx], OUTCOME_LOST);
-    for (struct shmem_waiter *w; (w = q->line) != 0; wakeup(w)) {
-      leave_line(w);
-      w->fate = REFUSED;
-    }
+      queue_lose(s, OUTCOME_LOST);
+  while (for_good && q->count > 0) {
+    acquire(&q->lock);
+    q->service[0].request = pop();
+    release(&q->lock);
+    queue_lose(&q->service[0], OUTCOME_LOST);
   }
-  release(&q->lock);
-  release(&tree_lock);
 }

@@ -29,29 +29,28 @@ uint64 sys_crypto_wait(void) {
   return queue_wait(argument(0));
 }
 
-// Maps a request just taken into the server; 0, or -1 with the request ended. Its client may have died, or have given
-// the memory up since it asked (exec, sbrk): the mapping must be writable in the server too, or answering would kill
-// it.
+// Maps a request just taken into the server; 0, or -1 with the request ended. Its client may have died, run another
+// program, or given the memory up since it asked (sbrk): the mapping must be writable in the server too, or answering
+// would kill it.
 static int map_request(struct proc *server, struct shmem_service *s) {
   const struct shmem_request *r = &s->request;
-  int result = -1;
-  acquire(&tree_lock);
-  struct proc *client = find_proc(r->src_pid);
-  if (client == 0) {
-    queue_finish(s, OUTCOME_SKIPPED);
-  } else {
-    uint64 va = map_shared_pages(client, server, r->src_va, r->size);
-    if (va != -1UL && is_writable(server, va, r->size)) {
-      s->server_va = va;
-      result = 0;
-    } else {
-      if (va != -1UL)
-        unmap_shared_pages(server, va, r->size);
-      queue_lose(s, OUTCOME_REFUSED);
-    }
+  struct proc *client = queue_client(s);
+  uint64 va = client ? map_shared_pages(client, server, r->src_va, r->size) : -1UL;
+  if (client)
+    unpin(client);
+  // exec cancels before it changes the memory that requests meant, so what says no here was mapped in time.
+  int cancelled = client == 0 || queue_cancelled(s);
+  if (va != -1UL && !cancelled && is_writable(server, va, r->size)) {
+    s->server_va = va;
+    return 0;
   }
-  release(&tree_lock);
-  return result;
+  if (va != -1UL)
+    unmap_shared_pages(server, va, r->size);
+  if (cancelled)
+    queue_finish(s, OUTCOME_SKIPPED);
+  else
+    queue_lose(s, OUTCOME_REFUSED);
+  return -1;
 }
 
 // take_shared_memory_request(va, size): sleeps until there is a request that can be mapped, stores where and how long
@@ -92,28 +91,38 @@ static int are_related(struct proc *a, struct proc *b) {
   return is_ancestor(a, b) || is_ancestor(b, a);
 }
 
+// The process of that pid, pinned, if it is the caller or related to it; else 0.
+static struct proc *pin_relative(int pid) {
+  acquire(&tree_lock);
+  struct proc *p = find_proc(pid);
+  if (p && are_related(p, myproc()))
+    pin(p);
+  else
+    p = 0;
+  release(&tree_lock);
+  return p;
+}
+
 // map_shared_pages(src_pid, dst_pid, src_va, size): the address in the destination, or -1. The caller is one of the
 // two, and one is an ancestor of the other.
 uint64 sys_map_shared_pages(void) {
   struct proc *p = myproc();
-  uint64 va = -1;
-  acquire(&tree_lock);
-  struct proc *src = find_proc(argint(0)), *dst = find_proc(argint(1));
-  if (src && dst && src != dst && (p == src || p == dst) && are_related(src, dst))
-    va = map_shared_pages(src, dst, argument(2), argument(3));
-  release(&tree_lock);
+  int src = argint(0), dst = argint(1);
+  struct proc *other = src == p->pid ? pin_relative(dst) : dst == p->pid ? pin_relative(src) : 0;
+  if (other == 0)
+    return -1;
+  uint64 va = map_shared_pages(src == p->pid ? p : other, dst == p->pid ? p : other, argument(2), argument(3));
+  unpin(other);
   return va;
 }
 
 // unmap_shared_pages(pid, va, size): 0, or -1. The process is the caller, an ancestor or a descendant.
 uint64 sys_unmap_shared_pages(void) {
-  struct proc *p = myproc();
-  int result = -1;
-  acquire(&tree_lock);
-  struct proc *target = find_proc(argint(0));
-  if (target && (target == p || are_related(target, p)))
-    result = unmap_shared_pages(target, argument(1), argument(2));
-  release(&tree_lock);
+  struct proc *target = pin_relative(argint(0));
+  if (target == 0)
+    return -1;
+  int result = unmap_shared_pages(target, argument(1), argument(2));
+  unpin(target);
   return result;
 }
 // } skeleton {

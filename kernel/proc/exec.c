@@ -2,6 +2,7 @@
 // and nothing has changed. ELF: System V ABI, chapters 4 and 5, and the RISC-V supplement.
 #include "kernel/proc/exec.h"
 #include "kernel/fs/fs_kernel.h"
+#include "kernel/ipc/shmem_queue.h"
 #include "kernel/lib/lib.h"
 #include "kernel/memlayout.h"
 #include "kernel/mm/frame.h"
@@ -39,10 +40,12 @@ static int load_pages(struct image *image, struct inode *ip, uint64 va, uint64 o
   return 0;
 }
 
+#define STACK_ABOVE ((USERSTACK + 1UL) * PGSIZE) // bytes of stack and guard that must fit above the last segment
+
 // One PT_LOAD segment: page-aligned, above the one before, within user memory.
 static int load_segment(struct image *image, struct inode *ip, const struct proghdr *ph) {
-  if (ph->memsz < ph->filesz || ph->vaddr % PGSIZE || ph->vaddr < image->size || ph->memsz > USERTOP ||
-      ph->vaddr > USERTOP - ph->memsz)
+  if (ph->memsz < ph->filesz || ph->vaddr % PGSIZE || ph->vaddr < image->size || ph->memsz > USERTOP - STACK_ABOVE ||
+      ph->vaddr > USERTOP - STACK_ABOVE - ph->memsz)
     return -1;
   int perm = PTE_U | PTE_R | PTE_A | PTE_D | (ph->flags & ELF_PROG_FLAG_WRITE ? PTE_W : 0) |
              (ph->flags & ELF_PROG_FLAG_EXEC ? PTE_X : 0);
@@ -135,6 +138,7 @@ static const char *last_component(const char *path) {
 
 // From here on nothing fails.
 static void swap(struct proc *p, const struct image *image, const char *path) {
+  queue_cancel(p); // its requests mean the old program's memory
   note_loose_table(1);
   acquire(&p->memory_lock);
   pagetable_t old = p->pagetable;

@@ -1,8 +1,10 @@
 // The lives of processes: slots, birth by fork, death by exit, burial by wait, and kill.
 // tree_lock guards who is whose child and which pids exist; a process in the tree is not freed while it is held.
 #include "kernel/boot/boot.h"
+#include "kernel/dev/dev.h"
 #include "kernel/fs/fs_kernel.h"
 #include "kernel/ipc/server.h"
+#include "kernel/ipc/shmem_queue.h"
 #include "kernel/lib/lib.h"
 #include "kernel/memlayout.h"
 #include "kernel/mm/frame.h"
@@ -56,6 +58,14 @@ static struct proc *lookup(int pid) {
 struct proc *find_proc(int pid) {
   struct proc *p = lookup(pid);
   return p && p->pagetable ? p : 0;
+}
+
+void pin(struct proc *p) {
+  __atomic_fetch_add(&p->pins, 1, __ATOMIC_RELAXED);
+}
+
+void unpin(struct proc *p) {
+  __atomic_fetch_sub(&p->pins, 1, __ATOMIC_RELEASE);
 }
 
 int is_ancestor(struct proc *older, struct proc *p) {
@@ -132,7 +142,8 @@ struct proc *allocproc(int pid) {
     p->pid = pid;
     p->killed = p->xstate = p->fp_used = p->hart = 0;
     p->chan = 0;
-    p->sz = p->odd_top = p->crypto_lost = p->has_holes = 0;
+    p->sz = p->odd_top = p->has_holes = 0;
+    p->crypto.open = p->crypto.lost = 0;
     p->cwd = 0;
     p->name[0] = 0;
     memset(p->ofile, 0, sizeof(p->ofile));
@@ -172,10 +183,8 @@ int start_program(struct proc *p, const char *path) {
   if (!p->cwd)
     p->cwd = namei("/");
   int argc = exec(path, argv);
-  if (argc < 0) {
-    printf("%s: can't be executed\n", path);
+  if (argc < 0)
     return -1;
-  }
   p->trapframe->a0 = argc;
   return 0;
 }
@@ -197,8 +206,10 @@ void forkret(void) {
     fsinit(ROOTDEV);
     crypto_srv_init(); // its program is on the disk
     wait_for_harts();
-    if (start_program(p, "/init") < 0)
-      panic("there is no /init to run");
+    if (start_program(p, "/init") < 0) {
+      printf("root disk refused: it has no /init that can be executed\n");
+      power_off();
+    }
   } else if (is_server(p)) {
     crypto_srv_first_run();
   }
@@ -299,8 +310,10 @@ static void start_again(struct proc *p, int status) {
   p->killed = 0;
   if (p == initproc) {
     printf("init: exited with status %d, starting again\n", status);
-    while (start_program(p, "/init") < 0) // memory is short, or a program has removed the file: either may end
+    while (start_program(p, "/init") < 0) { // memory is short, or a program has removed the file: either may end
+      printf("/init: can't be executed\n");
       sleep_ticks(INIT_RETRY);
+    }
   } else {
     acquire(&tree_lock);
     tree_orphan(p);
@@ -320,6 +333,7 @@ void exit(int status) {
     start_again(p, status);
   iput_op(p->cwd);
   p->cwd = 0;
+  queue_cancel(p);
   drop_memory(p);
 
   acquire(&tree_lock);
@@ -351,6 +365,8 @@ int wait(uint64 status_va) {
       release(&tree_lock);
       while (__atomic_load_n(&child->on_hart, __ATOMIC_ACQUIRE))
         ; // it is on its last instructions; its stack is its slot's
+      while (__atomic_load_n(&child->pins, __ATOMIC_ACQUIRE))
+        yield(); // nobody can find it any more; who has found it is about to see that its memory has gone
       free_slot(child);
       trace(TRACE_WAIT, pid, xstate);
       if (status_va)

@@ -68,6 +68,15 @@ struct fpstate {
   uint64 fcsr;
 };
 
+#define LOST_MAX (2 * NSHMEM_REQS) // as many requests as one death of the server can lose: in service, and waiting
+
+// What the crypto queue keeps of a process (ipc/shmem_queue.c).
+struct crypto_client {
+  uint open;              // its requests that wait or are in service
+  uint lost;              // how many of the following hold
+  uint64 where[LOST_MAX]; // addresses of requests that were lost, and that crypto_wait() has yet to say so of
+};
+
 #define HELD_MAX 12 // locks one hart may hold at once
 
 struct trace_ring;
@@ -105,6 +114,7 @@ struct proc {
   struct proc *sibling, **sibling_prev; // neighbours among the parent's children; tree lock
   struct proc *pid_next;                // chain of the pid hash; tree lock
 
+  int pins; // others at work on its memory, who keep the slot from being freed; atomic, from 0 up: tree lock
   volatile int on_hart;  // its registers are (still) on a hart: do not run it elsewhere
   int hart;              // where it runs or ran last
   struct proc *run_next; // next in its run queue; that queue's lock
@@ -124,7 +134,7 @@ struct proc {
   char name[16];               // for people
   int fp_used;                 // does it have floating point registers to keep?
   struct fpstate fp;
-  uint64 crypto_lost; // shmem_queue lock: request whose server died, 0 if none
+  struct crypto_client crypto; // shmem_queue lock
 };
 
 extern struct cpu cpus[NCPU];
@@ -151,7 +161,7 @@ void procinit(void);
 void userinit(void); // process 1, from /init
 // A process the kernel makes, 1 or 2: an empty address space until forkret() starts its program. Not yet runnable.
 struct proc *kernel_process(int pid, const char *name);
-// Execs path in p, which is the caller: 0, or -1 after a line on the console. For processes the kernel made.
+// Execs path in p, which is the caller: 0, or -1. For processes the kernel made.
 int start_program(struct proc *p, const char *path);
 int fork(void); // -> child's pid, -1 without a free slot or memory
 void exit(int status) __attribute__((noreturn));
@@ -161,7 +171,11 @@ int killed(struct proc *p);
 void setkilled(struct proc *p);
 struct proc *find_proc(int pid);                     // tree lock held; 0 if unknown or exited
 int is_ancestor(struct proc *older, struct proc *p); // tree lock held
-struct proc *allocproc(int pid);                     // a slot ready to run forkret(); 0 if none is free
+// Work on another's memory may have to wait for its memory_lock, and that must not be with the tree lock held, which
+// everybody needs. A pinned process may exit and lose its memory, but its slot stays its own until it is unpinned.
+void pin(struct proc *p); // tree lock held, or anything else that keeps it from being freed
+void unpin(struct proc *p);
+struct proc *allocproc(int pid); // a slot ready to run forkret(); 0 if none is free
 
 // Waiting (proc/sleep.c). Both give up lk, sleep, and hold lk again on return.
 void sleep(void *chan, struct spinlock *lk); // for waits that end soon by themselves (disk): kill() leaves them alone

@@ -42,7 +42,8 @@ uint64 sys_uptime(void) {
   return ticks;
 }
 
-// One process's row; 0 if the slot holds none. Takes the tree lock, so that names and parents belong together.
+// One process's row; 0 if the slot holds none. The tree lock makes names and parents belong together; pages are counted
+// without it.
 static int describe(struct proc *p, struct procinfo *row) {
   acquire(&tree_lock);
   int alive = p->state != UNUSED && p->pid;
@@ -50,9 +51,13 @@ static int describe(struct proc *p, struct procinfo *row) {
     *row = (struct procinfo){
         .pid = p->pid, .parent = p->parent ? p->parent->pid : 0, .state = p->state, .hart = p->hart, .size = p->sz};
     safestrcpy(row->name, p->name, sizeof(row->name));
-    uvmcount(p, &row->pages, &row->shared);
+    pin(p);
   }
   release(&tree_lock);
+  if (alive) {
+    uvmcount(p, &row->pages, &row->shared);
+    unpin(p);
+  }
   return alive;
 }
 

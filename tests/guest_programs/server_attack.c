@@ -65,6 +65,54 @@ static void exec_while_waiting(void) {
   check_served();
 }
 
+// A request is its program's: after exec the same address is another's memory, which stays as it is, and nothing is
+// pending there.
+static void exec_cancels(char *self) {
+  struct crypto_op *slow = queue_slow(32 << 20);
+  int pid = fork();
+  if (pid == 0) {
+    struct crypto_op *op = (struct crypto_op *)memory;
+    char *argv[] = {self, "cancelled", 0};
+    fill(op, 8, 1000);
+    if (crypto_op(op, size_of(op)) == 0)
+      exec(self, argv);
+    exit(1);
+  }
+  CHECK(crypto_wait(slow) == 0 && is_served(slow));
+  check_served(); // it stood behind the child's
+  int status = -1;
+  CHECK(wait(&status) == pid && status == 0);
+  sbrk(-(int)((char *)sbrk(0) - (char *)slow));
+}
+
+// What exec_cancels() runs: the parent's next request was made before or after this looks; both must find nothing.
+static int cancelled(void) {
+  struct crypto_op *op = (struct crypto_op *)memory;
+  fill(op, 8, 1000);
+  for (int i = 0; i < 20; i++) {
+    CHECK(crypto_wait(op) == 0);
+    CHECK(state_of(op) == CRYPTO_OP_STATE_INIT);
+    sleep(1);
+  }
+  return failures;
+}
+
+// Of several requests at one address crypto_wait() tells of the last.
+static void ask_again(void) {
+  struct crypto_op *slow = queue_slow(32 << 20);
+  struct crypto_op *op = (struct crypto_op *)sbrk(4 * PAGE);
+  fill(op, 8, 100);
+  CHECK(crypto_op(op, 3 * PAGE) == 0); // will be lost: the pages go
+  sbrk(-(int)(2 * PAGE));
+  CHECK(crypto_op(op, size_of(op)) == 0);
+  int stalled = state_of(slow) == CRYPTO_OP_STATE_INIT;
+  int result = crypto_wait(op);
+  CHECK(!stalled || result == 0);
+  CHECK(stalled);
+  CHECK(crypto_wait(slow) == 0 && is_served(slow));
+  sbrk(-(int)((char *)sbrk(0) - (char *)slow));
+}
+
 // Forks while the request is in service: parent and server must go on seeing the same frames.
 static void fork_while_in_service(void) {
   struct crypto_op *op = queue_slow(4 << 20);
@@ -103,12 +151,16 @@ static void server_calls(void) {
   CHECK(unmap_shared_pages(CRYPTO_SRV_PID, PAGE, 64) == -1);
 }
 
-int main(void) {
+int main(int argc, char *argv[]) {
+  if (argc > 1)
+    return cancelled();
   check_served();
   server_calls();
   rewrite_sizes();
   shrink_while_waiting();
   exec_while_waiting();
+  exec_cancels(argv[0]);
+  ask_again();
   fork_while_in_service();
   exit_while_in_service();
   uint64 frames = free_frames();
