@@ -108,6 +108,23 @@ def test_unreadable_blocks(program: Path, tmp_path: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
+def test_failing_writes(program: Path, tmp_path: Path, seed: int) -> None:
+    """Wherever a write fails: from then on reads work, changes give -1, the disk has the last commit or this one.
+
+    XV6_CRASHES=0 lets each write fail in turn.
+    """
+    image = new_image(tmp_path / "empty.img", 300)
+    base = image.read_bytes()
+    total = int(run(program, "badwrite", image, seed, 400, 0).split()[-1])
+    wanted = int(os.environ.get("XV6_CRASHES", "60")) or total
+    for n in sorted(random.Random(seed).sample(range(1, total + 1), min(wanted, total))):
+        image.write_bytes(base)
+        *_, message, states = run(program, "badwrite", image, seed, 400, n).splitlines()
+        assert "nothing is written any more" in message, (n, message)
+        assert remount(program, image) in {int(state, 16) for state in states.split()}, n
+
+
+@pytest.mark.parametrize("seed", range(2))
 def test_damaged_image(program: Path, tmp_path: Path, seed: int) -> None:
     """Metadata of any value: refused with a line, or errors for who meets the damage; no crash."""
     image = new_image(tmp_path / "fs.img", 400)

@@ -104,7 +104,8 @@ static uint most_blocks(void) {
 static int write_some(struct file *f, struct span src) {
   uint most = most_blocks();
   uint blocks = src.size / BSIZE + 2 < most ? src.size / BSIZE + 2 : most; // both ends may lie within a block
-  log_begin(blocks_changed(blocks));
+  if (log_begin(blocks_changed(blocks)) < 0)
+    return -1;
   ilock(f->ip);
   uint64 room = (uint64)blocks * BSIZE - f->off % BSIZE;
   int n = writei(f->ip, src.size > room ? span_part(src, 0, room) : src, f->off);

@@ -131,9 +131,13 @@ uint balloc(void) {
 }
 
 void bfree(uint block) {
-  struct buf *b = is_data_block(block) ? bread(BBLOCK(block, sb)) : 0;
-  if (!b) {
+  if (!is_data_block(block)) {
     printf("file system: block %u can't be freed\n", block);
+    return;
+  }
+  struct buf *b = bread(BBLOCK(block, sb));
+  if (!b) {
+    log_fail("read", BBLOCK(block, sb));
     return;
   }
   acquiresleep(&space.lock);
@@ -183,7 +187,7 @@ uint inum_alloc(short type) {
 struct buf *inode_block(uint inum) {
   struct buf *b = bread(IBLOCK(inum, sb));
   if (!b)
-    panic("the disk failed to read inode %u again", inum);
+    log_fail("read again", IBLOCK(inum, sb));
   return b;
 }
 
@@ -195,6 +199,8 @@ void inum_found_free(uint inum) {
 
 void inum_free(uint inum) {
   struct buf *b = inode_block(inum);
+  if (!b)
+    return;
   acquiresleep(&space.lock);
   ((struct dinode *)b->data)[inum % IPB].type = 0;
   log_write(b);

@@ -37,6 +37,7 @@ void stati(struct inode *ip, struct stat *st);               // ip locked
 struct inode *namei(const char *path);
 
 // Everything between these two reaches the disk whole or not at all. begin_op() waits for room in the log; end_op()
-// waits until it is on disk unless another operation is under way.
-void begin_op(void);
+// waits until it is on disk unless another operation is under way. After the disk has failed to write nothing can be
+// changed any more: begin_op() gives -1, with no operation begun; else 0.
+int begin_op(void);
 void end_op(void);

@@ -121,6 +121,8 @@ void iunlock(struct inode *ip) {
 
 void iupdate(struct inode *ip) {
   struct buf *b = inode_block(ip->inum);
+  if (!b)
+    return;                                                        // nothing of this operation will count
   struct dinode *disk = (struct dinode *)b->data + ip->inum % IPB; // whose type is for fs/fs.c to change
   disk->major = ip->major;
   disk->minor = ip->minor;
@@ -184,7 +186,10 @@ void reap_orphans(void) {
     release(&itable.lock);
     if (!ip)
       return;
-    log_begin(FREE_BLOCKS);
+    if (log_begin(FREE_BLOCKS) < 0) {
+      iput(ip); // back onto the list: the next boot will free it
+      return;
+    }
     iput_now(ip); // back onto the list, shorter, if one operation can't free all its blocks
     log_end(FREE_BLOCKS);
   }
@@ -377,7 +382,10 @@ static int trunc_indirect(struct inode *ip, struct allowance *a) {
   uint block = ip->addrs[NDIRECT];
   struct buf *b = is_data_block(block) ? bread(block) : 0;
   if (!b) {
-    printf("file system: inode %u: indirect block %u can't be read\n", ip->inum, block);
+    if (is_data_block(block))
+      log_fail("read", block); // what it names would be lost
+    else
+      printf("file system: inode %u: block %u is no indirect block\n", ip->inum, block);
     ip->addrs[NDIRECT] = 0;
     return 1;
   }

@@ -18,7 +18,7 @@ uint bitmap_blocks(void);           // blocks of the bitmap
 uint inum_alloc(short type);        // a free inode, now of that type, without names or blocks; 0 if there is none
 void inum_free(uint inum);          // of an inode without names or blocks: the next one may have its number
 void inum_found_free(uint inum);    // counts one that is free; at start-up
-struct buf *inode_block(uint inum); // with the inode on disk. It was read before, when the inode was found
+struct buf *inode_block(uint inum); // with the inode on disk; 0 with the file system failed if it can't be read again
 
 // Truncation spreads over several operations if a file's blocks belong to more bitmap blocks than this.
 #define TRUNC_BITMAPS 5

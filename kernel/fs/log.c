@@ -37,6 +37,7 @@ static struct {
   uint reserved;             // blocks they may still add, counted from their begin
   int busy;                  // a commit, checkpoint or flush is being written: nothing begins
   int flushed;               // does the header survive a power cut?
+  int failed;                // has the disk failed to keep something? Then nothing is written any more; atomic
   uint next_ticket, serving; // operations begin in the order they came: none waits for ever
   struct buf *header;
 } log;
@@ -49,15 +50,28 @@ static struct header *header(void) {
   return (struct header *)log.header->data;
 }
 
-// Waits for a transfer that must not fail: without it, disk and cache would part.
-static void must_write(struct disk_wait *w) {
-  if (disk_wait(w) < 0)
-    panic("log: the disk failed to write");
+static int has_failed(void) {
+  return __atomic_load_n(&log.failed, __ATOMIC_RELAXED);
 }
 
-static void flush(void) {
-  if (disk_flush() < 0)
-    panic("log: the disk failed to flush");
+void log_fail(const char *what, uint block) {
+  if (!__atomic_exchange_n(&log.failed, 1, __ATOMIC_RELAXED))
+    printf("file system: the disk failed to %s block %u: nothing is written any more\n", what, block);
+}
+
+// Waits for transfers to the disk, which begin at `block`: 0, or -1 with the file system failed.
+static int wait_written(struct disk_wait *w, uint block) {
+  if (disk_wait(w) == 0)
+    return 0;
+  log_fail("write", block);
+  return -1;
+}
+
+static int flush(void) {
+  if (disk_flush() == 0)
+    return 0;
+  log_fail("keep what was written up to", log.start);
+  return -1;
 }
 
 static void write_buffers(struct disk_wait *w, uint block, struct buf *const bufs[], uint n) {
@@ -67,13 +81,14 @@ static void write_buffers(struct disk_wait *w, uint block, struct buf *const buf
   }
 }
 
-static void write_header(void) {
+static int write_header(void) {
   struct disk_wait w = {0};
   write_buffers(&w, log.start, &log.header, 1);
-  must_write(&w);
+  return wait_written(&w, log.start);
 }
 
-// Makes the transaction count. busy is set and nothing runs, so this process alone uses the log.
+// Makes the transaction count. busy is set and nothing runs, so this process alone uses the log. If a write fails, the
+// header on disk is the last commit's or, whole, this one's.
 static void commit(void) {
   struct disk_wait w = {0};
   struct buf **added = log.slot + log.committed;
@@ -83,8 +98,8 @@ static void commit(void) {
     added[i]->in_log = 0;
     added[i]->unhomed = 1;
   }
-  must_write(&w);
-  flush();
+  if (wait_written(&w, log.start + 1 + log.committed) < 0 || flush() < 0)
+    return;
   log.committed += log.added;
   log.added = 0;
   header()->n = log.committed;
@@ -92,12 +107,13 @@ static void commit(void) {
   log.flushed = 0;
 }
 
-// Writes every committed block home and empties the log. busy is set and nothing runs.
+// Writes every committed block home and empties the log. busy is set and nothing runs. If a write fails, the log is
+// still there to replay.
 static void checkpoint(void) {
   struct disk_wait w = {0};
   uint n = 0; // slots [0, n): the blocks written, each once
-  if (!log.flushed)
-    flush();
+  if (!log.flushed && flush() < 0)
+    return;
   for (uint i = 0; i < log.committed; i++) {
     struct buf *b = log.slot[i];
     if (b->unhomed) {
@@ -106,18 +122,18 @@ static void checkpoint(void) {
       write_buffers(&w, b->block, &log.slot[n++], 1);
     }
   }
-  must_write(&w);
-  flush();
+  if (wait_written(&w, log.slot[0]->block) < 0 || flush() < 0)
+    return;
   header()->n = 0;
-  write_header();
-  flush();
+  if (write_header() < 0 || flush() < 0)
+    return;
   log.flushed = 1;
   log.committed = 0;
   for (uint i = 0; i < n; i++)
     brelse(log.slot[i]);
 }
 
-// Does `step` with the log to itself; lock held, and again on return.
+// Does `step`, which may fail the file system, with the log to itself; lock held, and again on return.
 static void alone(void (*step)(void)) {
   log.busy = 1;
   release(&log.lock);
@@ -127,14 +143,23 @@ static void alone(void (*step)(void)) {
 }
 
 static void wake_waiting(void) {
-  if (log.next_ticket != log.serving)
+  if (has_failed() || log.next_ticket != log.serving)
     wakeup(&log);
 }
 
-void log_begin(uint blocks) {
+// No one needs a turn any more. Lock held, and let go.
+static int refuse(void) {
+  wake_waiting();
+  release(&log.lock);
+  return -1;
+}
+
+int log_begin(uint blocks) {
   acquire(&log.lock);
   uint ticket = log.next_ticket++;
   for (;;) {
+    if (has_failed())
+      return refuse();
     int turn = ticket == log.serving && !log.busy;
     if (turn && log.committed + log.added + log.reserved + blocks <= log.capacity)
       break;
@@ -148,20 +173,21 @@ void log_begin(uint blocks) {
   log.reserved += blocks;
   wake_waiting();
   release(&log.lock);
+  return 0;
 }
 
 void log_end(uint blocks) {
   acquire(&log.lock);
   log.running--;
   log.reserved -= blocks;
-  if (log.running == 0 && log.added)
+  if (log.running == 0 && log.added && !has_failed())
     alone(commit);
   wake_waiting();
   release(&log.lock);
 }
 
-void begin_op(void) {
-  log_begin(MAXOPBLOCKS);
+int begin_op(void) {
+  return log_begin(MAXOPBLOCKS);
 }
 
 void end_op(void) {
@@ -185,20 +211,21 @@ void log_write(struct buf *b) {
 }
 
 static void sync_disk(void) {
-  if (!log.flushed)
-    flush();
-  log.flushed = 1;
+  log.flushed = log.flushed || flush() == 0;
 }
 
-void log_sync(void) {
+int log_sync(void) {
   acquire(&log.lock);
   uint ticket = log.next_ticket++;
-  while (ticket != log.serving || log.busy || log.running)
+  while (!has_failed() && (ticket != log.serving || log.busy || log.running))
     sleep(&log, &log.lock);
+  if (has_failed())
+    return refuse();
   log.serving++;
   alone(sync_disk);
   wake_waiting();
   release(&log.lock);
+  return has_failed() ? -1 : 0;
 }
 
 // Copies committed blocks to their places. Of a block logged more than once only the last is read, straight into the
@@ -221,8 +248,8 @@ static void replay(void) {
     fs_refuse("its log can't be read");
   for (uint i = 0; i < n; i++)
     write_buffers(&writes, log.slot[i]->block, &log.slot[i], 1);
-  must_write(&writes);
-  flush();
+  if (wait_written(&writes, log.slot[0]->block) < 0 || flush() < 0)
+    fs_refuse("its log can't be replayed");
   for (uint i = 0; i < n; i++)
     brelse(log.slot[i]);
 }
@@ -246,8 +273,8 @@ void log_init(const struct superblock *sb) {
     printf("log: replaying %u blocks\n", n);
     replay();
     header()->n = 0;
-    write_header();
-    flush();
+    if (write_header() < 0 || flush() < 0)
+      fs_refuse("its log can't be emptied");
   }
   log.flushed = 1;
 }

@@ -155,14 +155,16 @@ static int may_open(const struct inode *ip, int flags) {
   return ip->type == T_FILE;
 }
 
-// Empties a file, locked and within an operation, both again so on return.
-static void truncate(struct inode *ip) {
-  while (!itrunc(ip)) {
+// Empties a file, locked and within an operation: 0, with both again so, or -1, with only the lock.
+static int truncate(struct inode *ip) {
+  int result = 0;
+  while (result == 0 && !itrunc(ip)) {
     iunlock(ip);
     end_op();
-    begin_op();
+    result = begin_op();
     ilock(ip);
   }
+  return result;
 }
 
 // The inode to open, locked; 0 if there is none. An operation is under way if flags ask for changes.
@@ -185,18 +187,20 @@ uint64 sys_open(void) {
   struct file *f = filealloc();
   if (!f)
     return FAILED;
-  if (changes)
-    begin_op();
+  if (changes && begin_op() < 0) {
+    fileclose(f);
+    return FAILED;
+  }
   struct inode *ip = open_inode(path, flags);
   int opened = ip && may_open(ip, flags);
+  if (opened && (flags & O_TRUNC) && ip->type == T_FILE && truncate(ip) < 0)
+    opened = changes = 0;
   if (opened) {
     f->ip = ip;
     f->type = ip->type == T_DEVICE ? FD_DEVICE : FD_INODE;
     f->major = ip->major;
     f->readable = !(flags & O_WRONLY);
     f->writable = !!(flags & (O_WRONLY | O_RDWR));
-    if ((flags & O_TRUNC) && ip->type == T_FILE)
-      truncate(ip);
     iunlock(ip);
     myproc()->ofile[fd] = f;
   } else if (ip) {
@@ -211,9 +215,8 @@ uint64 sys_open(void) {
 
 uint64 sys_mkdir(void) {
   char path[MAXPATH];
-  if (argstr(0, path, MAXPATH) < 0)
+  if (argstr(0, path, MAXPATH) < 0 || begin_op() < 0)
     return FAILED;
-  begin_op();
   struct inode *ip = create(path, T_DIR, 0);
   if (ip)
     iunlockput(ip);
@@ -223,9 +226,8 @@ uint64 sys_mkdir(void) {
 
 uint64 sys_mknod(void) {
   char path[MAXPATH];
-  if (argstr(0, path, MAXPATH) < 0)
+  if (argstr(0, path, MAXPATH) < 0 || begin_op() < 0)
     return FAILED;
-  begin_op();
   struct inode *ip = create(path, T_DEVICE, 0);
   if (ip) {
     ip->major = argint(1);
@@ -266,9 +268,8 @@ static int add_link(struct inode *ip, const char *path) {
 uint64 sys_link(void) {
   char path[MAXPATH], new_path[MAXPATH];
   int result = -1;
-  if (argstr(0, path, MAXPATH) < 0 || argstr(1, new_path, MAXPATH) < 0)
+  if (argstr(0, path, MAXPATH) < 0 || argstr(1, new_path, MAXPATH) < 0 || begin_op() < 0)
     return FAILED;
-  begin_op();
   struct inode *ip = namei(path);
   if (ip) {
     ilock(ip);
@@ -307,9 +308,8 @@ uint64 sys_unlink(void) {
   struct dirent key;
   uint offset;
   int result = -1;
-  if (argstr(0, path, MAXPATH) < 0)
+  if (argstr(0, path, MAXPATH) < 0 || begin_op() < 0)
     return FAILED;
-  begin_op();
   struct inode *dp = nameiparent(path, &key);
   if (dp) {
     ilock(dp);
@@ -345,14 +345,10 @@ uint64 sys_chdir(void) {
 }
 
 uint64 sys_sync(void) {
-  log_sync();
-  return 0;
+  return log_sync();
 }
 
 uint64 sys_fsync(void) {
   struct file *f = argfile(0);
-  if (!f || f->type != FD_INODE)
-    return FAILED;
-  log_sync();
-  return 0;
+  return f && f->type == FD_INODE ? (uint64)log_sync() : FAILED;
 }

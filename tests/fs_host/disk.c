@@ -82,6 +82,17 @@ void shim_fail_block(uint block) {
   bad_block = block;
 }
 
+static uint writes;        // blocks written and flushes so far
+static uint failing_write; // which of them fails, counted from 1; 0: none
+
+void shim_fail_write(uint n) {
+  failing_write = n;
+}
+
+uint shim_writes(void) {
+  return writes;
+}
+
 uint64 disk_blocks(void) {
   return blocks;
 }
@@ -94,7 +105,10 @@ static void move_block(struct transfer *t, uint i) {
     memcpy(t->bufs[i]->data, image + (uint64)block * BSIZE, BSIZE);
     if (block == bad_block)
       t->wait->failed = 1;
+  } else if (++writes == failing_write && random_below(2)) {
+    t->wait->failed = 1; // and nothing got there
   } else {
+    t->wait->failed |= writes == failing_write; // so it says
     memcpy(image + (uint64)block * BSIZE, t->bufs[i]->data, BSIZE);
     note(1, block, t->bufs[i]->data, BSIZE);
   }
@@ -145,7 +159,9 @@ int disk_wait(struct disk_wait *w) {
 
 int disk_flush(void) {
   acquire(&lock);
-  note(2, 0, 0, 0);
+  int failed = ++writes == failing_write;
+  if (!failed)
+    note(2, 0, 0, 0);
   release(&lock);
-  return 0;
+  return failed ? -1 : 0;
 }

@@ -4,6 +4,9 @@
 //   fs_host threads IMAGE SEED OPS         eight processes in one namespace
 //   fs_host mount IMAGE                    only what a boot does; prints the state's hash
 //   fs_host badblock IMAGE SEED OPS        one process without a model; blocks fail to be read now and then
+//   fs_host badwrite IMAGE SEED OPS N      one process against the model until the Nth write to the disk fails: prints
+//                                          the hashes of the states that may be on disk then, or how many writes it
+//                                          made
 // IMAGE is rewritten with what is on the disk at the end, as after a power cut. Exit status 0: all was as it should be.
 #include "kernel/fcntl.h"
 #include "kernel/fs/fs_kernel.h"
@@ -256,10 +259,60 @@ static void run_bad_blocks(uint ops, uint blocks) {
   no_model = 1;
   model_init();
   for (uint i = 0; i < ops; i++) {
-    shim_fail_block(random_below(4) ? 0 : DATA + random_below(blocks));
+    shim_fail_block(random_below(4) ? 0 : random_below(8) ? DATA + random_below(blocks) : 2 + random_below(DATA));
     step();
   }
   shim_fail_block(0);
+}
+
+// Nothing can be changed any more, everything can be read.
+static void check_read_only(void) {
+  uint before = shim_writes();
+  uint64 state = kernel_hash();
+  call(sys_chdir, (uint64) "/", 0, 0);
+  call(sys_close, 0, 0, 0);
+  call(sys_close, 1, 0, 0);
+  int reading = call(sys_open, (uint64) "kept", O_RDONLY, 0), writing = call(sys_open, (uint64) "kept", O_RDWR, 0);
+  if (reading < 0 || writing < 0 || call(sys_read, reading, ARENA, 100) != 9)
+    die("a file can't be read after a write has failed");
+  const long results[] = {call(sys_write, writing, ARENA, 1000),
+                          call(sys_open, (uint64) "new", O_CREATE | O_RDWR, 0),
+                          call(sys_open, (uint64) "kept", O_TRUNC | O_RDWR, 0),
+                          call(sys_mkdir, (uint64) "new", 0, 0),
+                          call(sys_mknod, (uint64) "new", 1, 1),
+                          call(sys_link, (uint64) "kept", (uint64) "new", 0),
+                          call(sys_unlink, (uint64) "kept", 0, 0),
+                          call(sys_fsync, writing, 0, 0),
+                          call(sys_sync, 0, 0, 0)};
+  for (uint i = 0; i < sizeof results / sizeof results[0]; i++)
+    if (results[i] != -1)
+      die("call %u after a failed write is %ld", i, results[i]);
+  if (call(sys_close, writing, 0, 0) != 0 || kernel_hash() != state || shim_writes() != before)
+    die("something changed after a failed write");
+}
+
+static void run_bad_write(uint ops, uint n) {
+  lenient = traced = 1; // -1 from what meets the failure; operations of one transaction each
+  model_init();
+  int fd = call(sys_open, (uint64) "kept", O_CREATE | O_RDWR, 0);
+  if (call(sys_write, fd, (uint64)ARENA, 9) != 9 || call(sys_close, fd, 0, 0) != 0 || call(sys_sync, 0, 0, 0) != 0)
+    die("the first file can't be written");
+  struct node *kept = model_make(model_find("/"), "kept", T_FILE);
+  kept->size = 9;
+  memcpy(kept->data, (void *)ARENA, 9);
+  shim_fail_write(shim_writes() + n);
+  uint first = shim_writes();
+  for (uint i = 0; i < ops; i++) {
+    uint64 before = model_hash();
+    step();
+    if (n && shim_writes() - first >= n) {
+      uint64 after = model_hash();
+      check_read_only();
+      printf("%lx %lx\n", before, after);
+      return;
+    }
+  }
+  printf("writes %u\n", shim_writes() - first);
 }
 
 // A file of this process alone, among all that the others do.
@@ -359,7 +412,7 @@ static void run_threads(uint64 seed, uint ops) {
 
 int main(int argc, char **argv) {
   if (argc < 3) {
-    fprintf(stderr, "usage: fs_host random|tight|threads|badblock|mount IMAGE [SEED OPS [TRACE]]\n");
+    fprintf(stderr, "usage: fs_host random|tight|threads|badblock|badwrite|mount IMAGE [SEED OPS [TRACE]]\n");
     return 2;
   }
   const char *mode = argv[1], *image = argv[2];
@@ -372,7 +425,7 @@ int main(int argc, char **argv) {
   fileinit();
   fsinit(ROOTDEV);
   shim_process(1);
-  traced = argc > 5;
+  traced = argc > 5 && strcmp(mode, "badwrite") != 0;
   if (traced)
     shim_trace(argv[5]);
   if (strcmp(mode, "random") == 0 || strcmp(mode, "tight") == 0) {
@@ -382,6 +435,8 @@ int main(int argc, char **argv) {
     run_threads(seed, ops);
   } else if (strcmp(mode, "badblock") == 0) {
     run_bad_blocks(ops, 350);
+  } else if (strcmp(mode, "badwrite") == 0) {
+    run_bad_write(ops, strtoul(argc > 5 ? argv[5] : "0", 0, 0));
   } else {
     printf("%lx\n", kernel_hash());
   }

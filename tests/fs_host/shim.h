@@ -12,6 +12,8 @@ void shim_write_back(const char *image);
 void shim_trace(const char *path); // writes what reaches the disk to a file: see disk.c
 void shim_mark(uint op, uint synced, uint64 state);
 void shim_fail_block(uint block); // reads of this block fail; 0: none do
+void shim_fail_write(uint n);     // the nth block written, or flush, fails, done or not; 0: none does
+uint shim_writes(void);           // how many there have been
 
 extern __thread int shim_racing; // span_check() finds fine what a copy will not
 extern int shim_threads;         // is more than one process running?
