@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all qemu qemu-gdb gdb debug print-gdbport trace test soak check skeleton lint format docs bench setup clean help FORCE
+.PHONY: all qemu qemu-gdb gdb debug record replay print-gdbport trace test soak check skeleton lint format docs bench setup clean help FORCE
 all:
 
 ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
@@ -188,6 +188,16 @@ gdb: build/setup/debug.mk $(KERNEL) .gdbinit
 debug: build/setup/debug.mk all
 	tmux $(if $(TMUX),new-window,new-session) '$(MAKE) qemu-gdb' \; split-window -h '$(MAKE) gdb'
 
+# A run with its keys and clocks, kept to be debugged again and again (docs/replay.md).
+RECORDING ?= build/recording
+record: build/setup/debug.mk all
+	@echo "Recording into $(RECORDING): leave QEMU with ^C, or type shutdown; then run 'make replay'."
+	@$(PYTHON) tools/run --qemu='$(QEMU)' --cpus=1 --mem='$(MEM)' --kernel=$(KERNEL) --image=fs.img --record='$(RECORDING)' $(EXTRA)
+
+replay: build/setup/debug.mk
+	gdb-multiarch -q -iex 'set auto-load local-gdbinit off' -ex 'set pagination off' -x tools/gdb/xv6.py \
+	  -ex 'replay $(RECORDING)'
+
 # A run of the sharing tests and a crypto request, every event of it, as a page; opened where there is a desktop.
 trace: build/setup/trace.mk all
 	tools/trace/xv6-trace record -o build/trace.xt --kernel $(KERNEL) --cpus '$(CPUS)' --mem '$(MEM)' \
@@ -239,6 +249,7 @@ help:
 #: make qemu-gdb   the same, stopped at the first instruction for gdb
 #: make gdb        gdb with this project's commands, connected to qemu-gdb's guest
 #: make debug      both, side by side in tmux
+#: make record     boot on one hart and record the run; make replay debugs exactly that run in gdb, backwards too
 #: make trace      record a run and draw it: build/trace.html
 #: make test       build and run every test; TESTS=tests/test_boot.py runs one file
 #: make soak       the long forms of the tests: SOAK="NAME..." MINUTES=N SEED=N; SOAK=-h lists them

@@ -21,6 +21,7 @@ from tools.guest.elf import Elf
 from tools.guest.kernel import Kernel
 from tools.guest.memory import REGISTERS, CachedMemory, CoreMemory, GuestError
 from tools.guest.ring import rings
+from tools.guest.snapshot import Snapshot
 
 
 class GdbSession(Session):
@@ -106,6 +107,11 @@ def session() -> GdbSession:
             memory = InferiorMemory()
             _session = GdbSession(Kernel(elf, CachedMemory(memory)), memory)
     return _session
+
+
+def kept_snapshots() -> dict[str, Snapshot]:
+    """What `snapshot` has kept in this session; a recording that starts again takes it along."""
+    return _session.snapshots if _session is not None else {}
 
 
 def core_path() -> Optional[str]:

@@ -1,8 +1,8 @@
 """Loads the extension into gdb: `source tools/gdb/xv6.py`, or `gdb -x`. Works with any xv6-riscv
 kernel.
 
-Commands: pagetable, walk, shmem, ps, locks, frames, shmtrace, snapshot, diff, user. docs/gdb.md
-shows them.
+Commands: pagetable, walk, shmem, ps, locks, frames, shmtrace, snapshot, diff, user; replay and
+who-wrote for a recorded run. docs/gdb.md and docs/replay.md show them.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from tools.gdb import functions, printers, skin, user  # noqa: E402
+from tools.gdb import functions, printers, rewind, skin, user  # noqa: E402
 
-for part in (skin, functions, printers, user):
+for part in (skin, functions, printers, user, rewind):
     part.install()
