@@ -1,7 +1,7 @@
 // The trace ring as it lies in memory, for the kernel that writes it and everyone who reads it:
 // shmtrace, gdb, and the host straight out of guest RAM. Little-endian, naturally aligned, no pointers.
 //
-// Who may preempt whom: a hart leaves a process only on the way back to user mode, so only one hart writes a ring,
+// Who may preempt whom: a hart runs no other process in the middle of an emission, so only one hart writes a ring,
 // but an interrupt may come between any two instructions of an emitter and emit too. So a slot is taken with one
 // amoadd (acquire) on head, filled, and its sequence number stored last (release). A reader copies record n, then reads
 // head: the copy is good if its sequence number is n + 1 and head is at most n + capacity. A smaller sequence number
@@ -16,7 +16,7 @@
 struct trace_record {
   uint64 time;     // the time CSR, ticks of header.frequency
   uint64 sequence; // 1 + number of records this ring took before; stored last
-  uint16 event;    // enum trace_event
+  uint16 event;    // enum trace_event; the first of 8 bytes that emitters store at once
   uint16 hart;
   int pid; // 0 in the scheduler
   uint64 args[TRACE_ARGS];

@@ -39,7 +39,7 @@
   X(16, SYS_ENTER, "sys_enter", "sys", 0, 5, "call:syscall a0:hex a1:hex a2:hex a3:hex")                               \
   X(17, SYS_EXIT, "sys_exit", "sys", 0, 2, "call:syscall result:int")                                                  \
   X(18, FAULT, "fault", "mem", TRACE_BOOT, 3, "va:va cause:cause pc:va")                                               \
-  X(19, RESIZE, "resize", "mem", TRACE_BOOT, 3, "target:pid old:bytes new:bytes")                                      \
+  X(19, RESIZE, "resize", "mem", 0, 3, "target:pid old:bytes new:bytes")                                               \
   X(20, PTE_SET, "pte_set", "mem", 0, 4, "root:frame va:va frame:frame bits:pte")                                      \
   X(21, PTE_CLEAR, "pte_clear", "mem", 0, 3, "root:frame va:va frame:frame")                                           \
   X(22, ALLOC, "alloc", "frame", 0, 3, "frame:frame free:n caller:symbol")                                             \

@@ -131,8 +131,10 @@ void kerneltrap(void) {
   csr_clear(sstatus, SSTATUS_SUM); // another process may run before this trap returns
 
   if (cause & CAUSE_INTERRUPT) {
-    interrupt(cause);
-    if (mycpu()->reschedule && mycpu()->proc)
+    int emitting = mycpu()->emitting;
+    interrupt(cause); // may emit too
+    mycpu()->emitting = emitting;
+    if (mycpu()->reschedule && mycpu()->proc && !emitting)
       yield();
   } else if (epc >= (uint64)user_copy_start && epc < (uint64)user_copy_end && is_page_fault(cause)) {
     if (handle_fault(mycpu()->proc, csr_read(stval), cause) < 0)

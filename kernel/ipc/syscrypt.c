@@ -87,24 +87,27 @@ uint64 sys_remove_shared_memory_request(void) {
 }
 
 // solution {
-static int are_related(struct proc *a, struct proc *b) {
-  return is_ancestor(a, b) || is_ancestor(b, a);
+// The process of that pid if it is an ancestor or a descendant of p, else 0. Tree lock held.
+static struct proc *find_relative(struct proc *p, int pid) {
+  for (struct proc *older = p->parent; older; older = older->parent)
+    if (older->pid == pid)
+      return older;
+  struct proc *found = find_proc(pid);
+  return found && is_ancestor(p, found) ? found : 0;
 }
 
-// The process of that pid, pinned, if it is the caller or related to it; else 0.
+// The caller's relative of that pid, pinned; 0 if there is none.
 static struct proc *pin_relative(int pid) {
   acquire(&tree_lock);
-  struct proc *p = find_proc(pid);
-  if (p && are_related(p, myproc()))
-    pin(p);
-  else
-    p = 0;
+  struct proc *other = find_relative(myproc(), pid);
+  if (other)
+    pin(other);
   release(&tree_lock);
-  return p;
+  return other;
 }
 
 // map_shared_pages(src_pid, dst_pid, src_va, size): the address in the destination, or -1. The caller is one of the
-// two, and one is an ancestor of the other.
+// two, and the other an ancestor or a descendant of it.
 uint64 sys_map_shared_pages(void) {
   struct proc *p = myproc();
   int src = argint(0), dst = argint(1);
@@ -118,11 +121,16 @@ uint64 sys_map_shared_pages(void) {
 
 // unmap_shared_pages(pid, va, size): 0, or -1. The process is the caller, an ancestor or a descendant.
 uint64 sys_unmap_shared_pages(void) {
-  struct proc *target = pin_relative(argint(0));
-  if (target == 0)
+  struct proc *p = myproc();
+  int pid = argint(0);
+  uint64 va = argument(1), size = argument(2);
+  if (pid == p->pid)
+    return unmap_shared_pages(p, va, size);
+  struct proc *other = pin_relative(pid);
+  if (other == 0)
     return -1;
-  int result = unmap_shared_pages(target, argument(1), argument(2));
-  unpin(target);
+  int result = unmap_shared_pages(other, va, size);
+  unpin(other);
   return result;
 }
 // } skeleton {

@@ -45,6 +45,18 @@ static inline void leaf_drop(pagetable_t root, uint64 va, pte_t *entry) {
     leaf_release(root, va, old);
 }
 
+// The table page that an entry of level 2 or 1 refers to: nothing else is in it but V.
+static inline pagetable_t table_below(pte_t entry) {
+  return kva((entry - PTE_V) << 2);
+}
+
+// walk() for loops over leaves: the level-0 entry of va, below MAXVA; 0 if there is no table page for it.
+static inline pte_t *leaf_of(pagetable_t root, uint64 va) {
+  pte_t top = root[PX(2, va)];
+  pte_t middle = top & PTE_V ? table_below(top)[PX(1, va)] : 0;
+  return middle & PTE_V ? &table_below(middle)[PX(0, va)] : 0;
+}
+
 // The level-0 table page that holds va, or the next there is below end; advances *va to its first address there.
 // 0 when there is none left. Absent parts cost one step for 2 MiB or 1 GiB.
 pte_t *next_table(pagetable_t pagetable, uint64 *va, uint64 end);

@@ -16,9 +16,10 @@ struct pages {
 };
 
 static int pages_of(struct pages *pages, uint64 va, uint64 size) {
-  if (size == 0 || size > USERTOP || va > USERTOP - size)
+  uint64 end = va + size;
+  if (end <= va || end > USERTOP)
     return -1;
-  *pages = (struct pages){PGROUNDDOWN(va), PGROUNDUP(va + size)};
+  *pages = (struct pages){PGROUNDDOWN(va), PGROUNDUP(end)};
   return 0;
 }
 
@@ -28,73 +29,101 @@ static void lock_both(struct proc *a, struct proc *b) {
   acquire(a < b ? &b->memory_lock : &a->memory_lock);
 }
 
-static uint64 least(uint64 a, uint64 b) {
+#define REGION (512UL * PGSIZE) // bytes whose entries are in one table page
+
+static inline uint64 least(uint64 a, uint64 b) {
   return a < b ? a : b;
 }
 
-// How many pages from va on, at most `most`, have their entries in one table page.
-static uint64 in_one_table(uint64 va, uint64 most) {
-  return least(512 - PX(0, va), most);
+// Loops over entries go by runs, whose entries are in one table page: how many pages from va to end are in its run.
+static inline uint64 run_of(uint64 va, uint64 end) {
+  return least(512 - PX(0, va), (end - va) / PGSIZE);
 }
 
-// Are these n leaves present, the program's, and none of them copy-on-write?
-static int all_shareable(const pte_t *entry, uint64 n) {
+// Are the n leaves from this entry on present, the program's, and none of them copy-on-write?
+static inline int all_shareable(const pte_t *entry, uint64 n) {
   pte_t common = -1, any = 0; // the bits that all of them have, and that one of them has
-#pragma GCC unroll 8
-  for (uint64 i = 0; i < n; i++) {
-    common &= entry[i];
-    any |= entry[i];
+  for (const pte_t *end = entry + n; entry < end; entry++) {
+    common &= *entry;
+    any |= *entry;
   }
   return (common & (PTE_V | PTE_U)) == (PTE_V | PTE_U) && !(any & PTE_COW);
 }
 
-// Makes a source page one that both sides can see: present, and no longer copy-on-write. 0, or -1.
-static seldom int make_page_shareable(struct proc *src, uint64 va) {
-  pte_t *entry = touch_page(src, va, TOUCH_READ);
-  if (entry && (*entry & PTE_COW))
-    entry = touch_page(src, va, TOUCH_WRITE);
-  return entry ? 0 : -1;
-}
-
-static int make_shareable(struct proc *src, struct pages from) {
-  for (uint64 va = from.start, n; va < from.end; va += n * PGSIZE) {
-    n = in_one_table(va, (from.end - va) / PGSIZE);
-    pte_t *entry = walk(src->pagetable, va, 0);
-    if (entry && all_shareable(entry, n))
-      continue;
-    for (uint64 i = 0; i < n; i++)
-      if (make_page_shareable(src, va + i * PGSIZE) < 0)
-        return -1;
+// Makes source pages ones that both sides can see: present, and no longer copy-on-write. -> the first one's
+// entry, or 0.
+static seldom pte_t *make_pages_shareable(struct proc *src, uint64 start, uint64 n) {
+  for (uint64 va = start; va < start + n * PGSIZE; va += PGSIZE) {
+    pte_t *entry = touch_page(src, va, TOUCH_READ);
+    if (entry && (*entry & PTE_COW))
+      entry = touch_page(src, va, TOUCH_WRITE);
+    if (!entry)
+      return 0;
   }
-  return 0;
+  return leaf_of(src->pagetable, start);
 }
 
-// A table page for each of the entries that [to, to+length) will need.
-static int make_tables(struct proc *dst, uint64 to, uint64 length) {
-  for (uint64 va = to; va < to + length; va += in_one_table(va, 512) * PGSIZE)
-    if (!walk(dst->pagetable, va, 1))
-      return -1;
-  return 0;
+// The same for all pages. -> the first one's entry, or 0.
+static inline pte_t *make_shareable(struct proc *src, struct pages from) {
+  pte_t *first = 0;
+  for (uint64 va = from.start, n; va < from.end; va += n * PGSIZE) {
+    n = run_of(va, from.end);
+    pte_t *entry = leaf_of(src->pagetable, va);
+    if (!(entry && all_shareable(entry, n)) && !(entry = make_pages_shareable(src, va, n)))
+      return 0;
+    if (va == from.start)
+      first = entry;
+  }
+  return first;
 }
 
-// Every page is there, and every table page: nothing here fails.
-static void share_pages(struct proc *src, struct proc *dst, struct pages from, uint64 to) {
+// A table page for each of the entries that the pages will need. -> the first one's entry, or 0.
+static inline pte_t *make_tables(pagetable_t root, struct pages to) {
+  pte_t *first = 0;
+  for (uint64 va = to.start; va < to.end; va += run_of(va, to.end) * PGSIZE) {
+    pte_t *entry = leaf_of(root, va);
+    if (!entry && !(entry = walk(root, va, 1)))
+      return 0;
+    if (va == to.start)
+      first = entry;
+  }
+  return first;
+}
+
+static seldom void share_traced(pagetable_t dst, const pte_t *source, pte_t *target, uint64 to, uint64 n) {
+  for (uint64 i = 0; i < n; i++) {
+    pte_t leaf = source[i] | PTE_S;
+    frame_ref(PTE2PA(leaf), ONE_SHARE);
+    leaf_set(dst, to + i * PGSIZE, &target[i], leaf);
+  }
+}
+
+// Maps n pages at va; their entries have no table page's end between them.
+static inline void share_run(pagetable_t dst, uint64 va, pte_t *target, const pte_t *source, uint64 n) {
   struct frame *const table = frames_by_number();
-  const int traced = tracing_pages();
-  for (uint64 va = from.start, n; va < from.end; va += n * PGSIZE, to += n * PGSIZE) {
-    n = in_one_table(to, in_one_table(va, (from.end - va) / PGSIZE));
-    const pte_t *source = walk(src->pagetable, va, 0);
-    pte_t *target = walk(dst->pagetable, to, 0);
-    for (uint64 i = 0; i < n; i++) {
-      pte_t leaf = source[i] | PTE_S;
-      if (traced) {
-        frame_ref(PTE2PA(leaf), ONE_SHARE);
-        leaf_set(dst->pagetable, to + i * PGSIZE, &target[i], leaf);
-      } else {
-        frame_add(&table[frame_number(leaf)], ONE_SHARE);
-        target[i] = leaf;
-      }
-    }
+  if (tracing_pages()) {
+    share_traced(dst, source, target, va, n);
+    return;
+  }
+  for (const pte_t *end = source + n; source < end; source++, target++) {
+    pte_t leaf = *source;
+    frame_add(&table[frame_number(leaf)], ONE_SHARE);
+    *target = leaf | PTE_S;
+  }
+}
+
+// Every page is there, and every table page: nothing here fails. The entries are those of the first pages.
+static inline void share_pages(pagetable_t src, uint64 from, const pte_t *source, pagetable_t dst, struct pages to,
+                               pte_t *target) {
+  uint64 va = to.start;
+  for (;;) {
+    uint64 n = least(512 - PX(0, from), run_of(va, to.end));
+    share_run(dst, va, target, source, n);
+    if ((va += n * PGSIZE) >= to.end)
+      break;
+    from += n * PGSIZE;
+    source = leaf_of(src, from);
+    target = leaf_of(dst, va);
   }
 }
 
@@ -106,15 +135,17 @@ uint64 map_shared_pages(struct proc *src, struct proc *dst, uint64 src_va, uint6
   uint64 length = from.end - from.start;
 
   lock_both(src, dst);
-  uint64 to = PGROUNDUP(dst->sz);
-  if (src->pagetable && dst->pagetable && from.end <= PGROUNDUP(src->sz) && length <= USERTOP - to &&
-      make_shareable(src, from) == 0 && make_tables(dst, to, length) == 0) {
-    share_pages(src, dst, from, to);
-    if (dst->sz != to)
+  struct pages to = {PGROUNDUP(dst->sz), PGROUNDUP(dst->sz) + length};
+  pte_t *source, *target; // the first pages' entries
+  // A process that has exited has no page table and no size.
+  if (dst->pagetable && from.end <= PGROUNDUP(src->sz) && to.end <= USERTOP && (source = make_shareable(src, from)) &&
+      (target = make_tables(dst->pagetable, to))) {
+    share_pages(src->pagetable, from.start, source, dst->pagetable, to, target);
+    if (dst->sz != to.start)
       dst->odd_top = dst->sz;
-    trace(TRACE_RESIZE, dst->pid, dst->sz, to + length);
-    dst->sz = to + length;
-    result = to + (src_va - from.start);
+    trace(TRACE_RESIZE, dst->pid, dst->sz, to.end);
+    dst->sz = to.end;
+    result = to.start + src_va % PGSIZE;
     trace(TRACE_MAP, src->pid, dst->pid, src_va, result, size);
   }
   release(&src->memory_lock);
@@ -122,68 +153,93 @@ uint64 map_shared_pages(struct proc *src, struct proc *dst, uint64 src_va, uint6
   return result;
 }
 
-// Every page of the range mapped, and shared in from another process?
-static int all_shared(struct proc *p, struct pages pages) {
+// Every page of the range mapped, and shared in from another process? -> the first one's entry, or 0.
+static inline pte_t *all_shared(pagetable_t root, struct pages pages) {
+  pte_t *first = 0;
   for (uint64 va = pages.start, n; va < pages.end; va += n * PGSIZE) {
-    n = in_one_table(va, (pages.end - va) / PGSIZE);
-    pte_t *entry = walk(p->pagetable, va, 0);
+    n = run_of(va, pages.end);
+    pte_t *entry = leaf_of(root, va);
     if (!entry)
       return 0;
+    if (va == pages.start)
+      first = entry;
     pte_t common = -1; // the bits that all these entries have
-#pragma GCC unroll 8
-    for (uint64 i = 0; i < n; i++)
-      common &= entry[i];
+    for (const pte_t *end = entry + n; entry < end; entry++)
+      common &= *entry;
     if ((common & (PTE_V | PTE_S)) != (PTE_V | PTE_S))
       return 0;
   }
-  return 1;
+  return first;
+}
+
+// Is the page below `top` a hole? Its entry goes if so: it is the top of memory now.
+static seldom int drop_hole(struct proc *p, uint64 top) {
+  pte_t *entry = top > 0 ? walk(p->pagetable, top - PGSIZE, 0) : 0;
+  int hole = entry && *entry == PTE_HOLE;
+  if (hole)
+    *entry = 0;
+  return hole;
 }
 
 // sz after the pages from `top` up have gone: holes that were in the middle and are now at the top go too,
 // and a size that was no multiple of a page when the mapping was made on it comes back.
-static uint64 fall_back(struct proc *p, uint64 top) {
-  pte_t *entry;
-  while (p->has_holes && top > 0 && (entry = walk(p->pagetable, top - PGSIZE, 0)) && *entry == PTE_HOLE) {
-    *entry = 0;
+static inline uint64 fall_back(struct proc *p, uint64 top) {
+  while (p->has_holes && drop_hole(p, top))
     top -= PGSIZE;
-  }
   uint64 odd = p->odd_top;
-  if (PGROUNDUP(odd) < top)
+  if (odd == 0 || PGROUNDUP(odd) < top)
     return top;
   p->odd_top = 0; // there is no mapping on it any more
   return PGROUNDUP(odd) == top ? odd : top;
 }
 
 // Takes the pages from a process that may be running on another hart: not valid any more, and no hart believes they
-// are. Their entries keep the frame numbers for take_back().
+// are. Their entries keep the frame numbers for drop_pages().
 static seldom void withdraw(struct proc *p, struct pages pages) {
   for (uint64 va = pages.start; va < pages.end; va += PGSIZE)
     *walk(p->pagetable, va, 0) &= ~PTE_V;
   tlb_shootdown(p);
 }
 
-// Drops the references, leaving `mark` in each entry.
-static void drop_pages(struct proc *p, struct pages pages, pte_t mark) {
+static seldom void drop_traced(pagetable_t root, pte_t *entry, uint64 va, uint64 n, pte_t mark) {
+  for (uint64 i = 0; i < n; i++) {
+    pte_t leaf = entry[i];
+    entry[i] = mark;
+    leaf_release(root, va + i * PGSIZE, leaf | PTE_V);
+  }
+}
+
+// Drops the references of n pages at va, leaving `mark` in each entry.
+static inline void drop_run(pagetable_t root, uint64 va, pte_t *entry, uint64 n, pte_t mark) {
   struct frame *const table = frames_by_number();
-  const int traced = tracing_pages();
-  for (uint64 va = pages.start, n; va < pages.end; va += n * PGSIZE) {
-    n = in_one_table(va, (pages.end - va) / PGSIZE);
-    pte_t *entry = walk(p->pagetable, va, 0);
-    for (uint64 i = 0; i < n; i++) {
-      pte_t leaf = entry[i];
-      entry[i] = mark;
-      if (traced)
-        leaf_release(p->pagetable, va + i * PGSIZE, leaf | PTE_V);
-      else if ((uint32)frame_subtract(&table[frame_number(leaf)], ONE_SHARE) == 0)
-        frame_free(PTE2PA(leaf));
-    }
+  if (tracing_pages()) {
+    drop_traced(root, entry, va, n, mark);
+    return;
+  }
+  for (const pte_t *end = entry + n; entry < end; entry++) {
+    pte_t leaf = *entry;
+    *entry = mark;
+    if (__builtin_expect((uint32)frame_subtract(&table[frame_number(leaf)], ONE_SHARE) == 0, 0))
+      frame_free(PTE2PA(leaf));
+  }
+}
+
+// The same for all pages; entry is the first one's.
+static inline void drop_pages(pagetable_t root, struct pages pages, pte_t *entry, pte_t mark) {
+  uint64 va = pages.start;
+  for (;;) {
+    uint64 n = run_of(va, pages.end);
+    drop_run(root, va, entry, n, mark);
+    if ((va += n * PGSIZE) >= pages.end)
+      break;
+    entry = leaf_of(root, va);
   }
 }
 
 // sz falls back if the pages were the topmost, else holes stay in their place.
-static void take_back(struct proc *p, struct pages pages) {
+static inline void take_back(struct proc *p, struct pages pages, pte_t *entry) {
   int at_top = pages.end == PGROUNDUP(p->sz);
-  drop_pages(p, pages, at_top ? 0 : PTE_HOLE);
+  drop_pages(p->pagetable, pages, entry, at_top ? 0 : PTE_HOLE);
   if (!at_top) {
     p->has_holes = 1;
     return;
@@ -191,22 +247,24 @@ static void take_back(struct proc *p, struct pages pages) {
   uint64 size = fall_back(p, pages.start);
   trace(TRACE_RESIZE, p->pid, p->sz, size);
   p->sz = size;
-  if (p == myproc() && PGROUNDUP(size) >> PXSHIFT(1) != (pages.end - 1) >> PXSHIFT(1))
+  if (p == myproc() && size <= ((pages.end - 1) & -REGION)) // nothing is left in the last table page
     free_empty_tables(p->pagetable, size, pages.end);
 }
 
 int unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
   struct pages pages;
+  int result = -1;
   if (pages_of(&pages, va, size) < 0)
     return -1;
   acquire(&p->memory_lock);
-  int result = p->pagetable && pages.end <= PGROUNDUP(p->sz) && all_shared(p, pages) ? 0 : -1;
-  if (result == 0) {
+  pte_t *first;
+  if (pages.end <= PGROUNDUP(p->sz) && (first = all_shared(p->pagetable, pages))) {
     if (p != myproc()) // the caller itself forgets its translations before it returns
       withdraw(p, pages);
-    take_back(p, pages);
+    take_back(p, pages, first);
     sfence_vma();
     trace(TRACE_UNMAP, p->pid, va, size);
+    result = 0;
   }
   release(&p->memory_lock);
   return result;

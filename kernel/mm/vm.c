@@ -17,10 +17,6 @@ extern char etext[], erodata[], end[]; // kernel.ld
 
 pagetable_t kernel_pagetable;
 
-static pagetable_t table_below(pte_t entry) {
-  return kva(PTE2PA(entry));
-}
-
 // Descends from the root to the entry for va in the table page of `level`, adding table pages if alloc. 0 if it can't.
 static seldom pte_t *walk_to(pagetable_t pagetable, uint64 va, int level, int alloc) {
   pagetable_t table = pagetable;
@@ -40,11 +36,8 @@ static seldom pte_t *walk_to(pagetable_t pagetable, uint64 va, int level, int al
 pte_t *walk(pagetable_t pagetable, uint64 va, int alloc) {
   if (va >= MAXVA)
     return 0;
-  pte_t top = pagetable[PX(2, va)];
-  pte_t middle = top & PTE_V ? table_below(top)[PX(1, va)] : 0;
-  if (middle & PTE_V)
-    return &table_below(middle)[PX(0, va)];
-  return alloc ? walk_to(pagetable, va, 0, 1) : 0;
+  pte_t *entry = leaf_of(pagetable, va);
+  return entry || !alloc ? entry : walk_to(pagetable, va, 0, 1);
 }
 
 // ---- the kernel's half ----

@@ -60,14 +60,6 @@ struct proc *find_proc(int pid) {
   return p && p->pagetable ? p : 0;
 }
 
-void pin(struct proc *p) {
-  __atomic_fetch_add(&p->pins, 1, __ATOMIC_RELAXED);
-}
-
-void unpin(struct proc *p) {
-  __atomic_fetch_sub(&p->pins, 1, __ATOMIC_RELEASE);
-}
-
 int is_ancestor(struct proc *older, struct proc *p) {
   while (p && p != older)
     p = p->parent;

@@ -89,6 +89,8 @@ struct cpu {
   int noff;                // depth of push_off()
   int intena;              // were interrupts on before the first push_off()?
   int online;              // has it reached its scheduler?
+  uint64 stamp;            // what its events say of hart and process (trace/trace.h)
+  volatile int emitting;   // is it filling a record? Then no other process runs here before that is done
   struct context context;  // the scheduler's, to switch back to
   uint64 tlb_request;      // any hart: shootdowns asked for so far (mm/tlb.c)
   uint64 tlb_done;         // of these, done
@@ -149,10 +151,11 @@ static inline struct cpu *mycpu(void) {
   return c;
 }
 
-// The running process, 0 in the scheduler. One instruction, so it can't be another hart's by the time it is read.
+// The running process, 0 in the scheduler. One instruction, so it can't be another hart's by the time it is read;
+// and the same for as long as code runs on one stack, so that the compiler may read it once.
 static inline struct proc *myproc(void) {
   struct proc *p;
-  asm volatile("ld %0, 0(tp)" : "=r"(p)); // tp->proc
+  asm("ld %0, 0(tp)" : "=r"(p)); // tp->proc
   return p;
 }
 
@@ -173,8 +176,12 @@ struct proc *find_proc(int pid);                     // tree lock held; 0 if unk
 int is_ancestor(struct proc *older, struct proc *p); // tree lock held
 // Work on another's memory may have to wait for its memory_lock, and that must not be with the tree lock held, which
 // everybody needs. A pinned process may exit and lose its memory, but its slot stays its own until it is unpinned.
-void pin(struct proc *p); // tree lock held, or anything else that keeps it from being freed
-void unpin(struct proc *p);
+static inline void pin(struct proc *p) { // tree lock held, or anything else that keeps it from being freed
+  __atomic_fetch_add(&p->pins, 1, __ATOMIC_RELAXED);
+}
+static inline void unpin(struct proc *p) {
+  __atomic_fetch_sub(&p->pins, 1, __ATOMIC_RELEASE);
+}
 struct proc *allocproc(int pid); // a slot ready to run forkret(); 0 if none is free
 
 // Waiting (proc/sleep.c). Both give up lk, sleep, and hold lk again on return.

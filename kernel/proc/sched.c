@@ -155,10 +155,12 @@ static void run(struct cpu *c, struct proc *p) {
   p->state = RUNNING;
   p->trapframe->kernel_hartid = (uint64)c;
   c->proc = p;
+  trace_running(c, p->pid);
   c->reschedule = 0;
   timer_start_slice();
   swtch(&c->context, &p->context);
   c->proc = 0;
+  trace_running(c, 0);
 }
 
 // Sleeps until an interrupt, unless something became runnable after the caller looked.

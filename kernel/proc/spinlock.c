@@ -23,7 +23,7 @@ void push_off(void) {
   uint64 before = csr_fetch_clear(sstatus, SSTATUS_SIE);
   struct cpu *c = mycpu();
   if (c->noff++ == 0)
-    c->intena = (before & SSTATUS_SIE) != 0;
+    c->intena = before & SSTATUS_SIE;
 }
 
 static seldom void pop_refused(void) {
@@ -41,7 +41,7 @@ void pop_off(void) {
 }
 
 int holding(struct spinlock *lk) {
-  return lk->locked && lk->cpu == mycpu();
+  return lk->cpu == mycpu();
 }
 
 #ifdef DEBUG

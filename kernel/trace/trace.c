@@ -91,6 +91,8 @@ void traceinit(uint64 frequency, const char *bootargs) {
                                 .records_offset = sizeof(struct trace_ring)};
     trace_rings[i] = ring;
     cpus[i].ring = ring;
+    cpus[i].id = i;
+    trace_running(&cpus[i], 0);
   }
   trace_set_mask(boot_mask | events_in(bootargs));
 }

@@ -22,22 +22,31 @@ extern struct trace_ring *trace_rings[NCPU]; // the header of each hart's ring, 
 void traceinit(uint64 frequency, const char *bootargs);
 void trace_set_mask(uint64 mask); // says so in the ring: readers must know what was not recorded
 
-// The pid in a record is the process's own even if a device interrupts, since tp and the process stay together.
+// Event, hart and pid of a record as one word.
+typedef uint64 __attribute__((may_alias)) trace_stamp;
+
+// From now on this hart's records name this process, 0 for none. The stamp is kept ready but for the event, so that an
+// emission has one load and one store for all three.
+static inline void trace_running(struct cpu *c, int pid) {
+  c->stamp = (uint64)pid << 32 | (uint64)c->id << 16;
+}
+
+// The hart cannot change meanwhile: kerneltrap() lets nobody else run while c->emitting is set.
 static inline __attribute__((always_inline)) void trace_emit(enum trace_event event, int count, const uint64 *args) {
-  struct ring *ring = (struct ring *)mycpu()->ring;
+  struct cpu *c = mycpu();
+  c->emitting = 1;
+  struct ring *ring = (struct ring *)c->ring;
   uint64 n = __atomic_fetch_add(&ring->header.head, 1, __ATOMIC_ACQUIRE);
   struct trace_record *r = &ring->records[n & ring->header.mask];
   asm("" : "+r"(r)); // one base register, or gcc works the address out anew for each field
-  struct proc *p = mycpu()->proc;
   r->time = csr_read(time);
-  r->event = event;
-  r->hart = ring->header.hart;
-  r->pid = p ? p->pid : 0;
+  *(trace_stamp *)&r->event = c->stamp | event; // hart and pid too
 #pragma GCC unroll 5
   for (int i = 0; i < count; i++)
     r->args[i] = args[i];
   fence_stores();
   *(volatile uint64 *)&r->sequence = n + 1;
+  c->emitting = 0;
 }
 
 // Word i, 0 or 1, of a 16-byte field of characters, for arguments of kind text.

@@ -61,6 +61,7 @@ static void *hart(void *count) {
   static struct proc p = {.pid = 7};
   this_cpu = &cpus[0]; // this thread is the hart now; main only reads
   this_cpu->proc = &p;
+  trace_running(this_cpu, p.pid);
   pthread_sigmask(SIG_UNBLOCK, &alarms, 0); // this thread alone takes them
   for (; emitted < (uint64)count; emitted++)
     emit(emitted);

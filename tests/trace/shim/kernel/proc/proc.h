@@ -15,6 +15,9 @@ struct proc {
 struct cpu {
   struct proc *proc;
   struct trace_ring *ring;
+  uint64 stamp;
+  volatile int emitting;
+  int id;
 };
 
 extern struct cpu cpus[NCPU];
