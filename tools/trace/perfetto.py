@@ -33,12 +33,13 @@ def _tracks(trace: Trace) -> Iterator[dict[str, Any]]:
 def entries(trace: Trace) -> Iterator[dict[str, Any]]:
     """Every entry of the JSON array. Times are microseconds since the guest's clock started."""
     us = trace.frequency / 1e6
-    time = trace.records["time"]
+    time = np.ascontiguousarray(trace.records["time"])
     yield from _tracks(trace)
-    index = 0
-    for span in running(trace):
-        index = int(np.searchsorted(time, span.start))
-        name = f"{trace.name_at(span.pid, index)} ({span.pid})"
+    spans = running(trace)
+    starts = np.searchsorted(time, np.array([s.start for s in spans], np.uint64))
+    programs = trace.programs_of(np.array([s.pid for s in spans], np.int32), starts).tolist()
+    for span, program in zip(spans, programs):
+        name = f"{trace.names[program]} ({span.pid})"
         row = {"ph": "X", "name": name, "cat": "sched", "pid": HARTS, "tid": span.hart}
         yield row | {"ts": span.start / us, "dur": (span.end - span.start) / us}
     names = trace.table.values.get("syscall", {})
@@ -53,8 +54,8 @@ def entries(trace: Trace) -> Iterator[dict[str, Any]]:
             else {}
         )
         yield row | {"args": args}
-    spans = [trace.table.id(n) for n in SPANS]
-    instants = np.flatnonzero(trace.emitted & ~np.isin(trace.records["event"], spans))
+    drawn = [trace.table.id(n) for n in SPANS]
+    instants = np.flatnonzero(trace.emitted & ~np.isin(trace.records["event"], drawn))
     categories = {info.name: info.category for info in trace.table.events.values()}
     for d in Formatter(trace).dicts(instants):
         place = {"pid": d["pid"], "tid": d["pid"]} if d["pid"] else {"pid": HARTS, "tid": d["hart"]}

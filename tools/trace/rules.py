@@ -14,10 +14,12 @@ from typing import Callable, Iterator
 
 import numpy as np
 
+from tools.trace.history import History, Leaves
 from tools.trace.requests import Request, Requests
 from tools.trace.trace import Trace
 
 PAGE = 4096
+BLOCK = 10_000  # records turned into python's numbers at a time
 DONE, ERROR = 2, 3
 SERVED = 1
 
@@ -47,15 +49,46 @@ class Run:
         return int(self.trace.records["time"][-1]) if len(self.trace.records) else 0
 
     def rows(self, *events: str) -> Iterator[tuple[int, str, int, dict[str, int]]]:
-        """Records of the events: index, name, pid, arguments by name."""
+        """Records of the events: index, name, pid, arguments by name. For rules about what is seldom: a row takes
+        a microsecond; those about frames and page tables work on columns.
+        """
         trace = self.trace
         indices = trace.of(*events)
-        rows = trace.records[indices]
-        for i, event, pid, args in zip(
-            indices.tolist(), rows["event"].tolist(), rows["pid"].tolist(), rows["args"].tolist()
-        ):
-            info = trace.table.events[event]
-            yield i, info.name, pid, dict(zip((a for a, _ in info.arguments), args))
+        arguments = {i: [a for a, _ in e.arguments] for i, e in trace.table.events.items()}
+        names = {i: e.name for i, e in trace.table.events.items()}
+        for start in range(0, len(indices), BLOCK):
+            block = indices[start : start + BLOCK]
+            rows = trace.records[block]
+            for i, event, pid, args in zip(
+                block.tolist(), rows["event"].tolist(), rows["pid"].tolist(), rows["args"].tolist()
+            ):
+                yield i, names[event], pid, dict(zip(arguments[event], args))
+
+    def column(self, argument: str, indices: np.ndarray) -> np.ndarray:
+        """One argument of records of any events that have it."""
+        events = self.trace.records["event"][indices]
+        out = np.zeros(len(indices), np.uint64)
+        for event in np.unique(events).tolist():
+            mine = np.flatnonzero(events == event)
+            slot = self.trace.table.events[event].slot(argument)
+            out[mine] = self.trace.records["args"][indices[mine], slot]
+        return out
+
+    def history(self, argument: str, *events: str) -> History:
+        """What happened to each value of an argument that all these events have."""
+        indices = self.trace.of(*events)
+        return History.of(
+            self.column(argument, indices), indices, self.trace.records["event"][indices]
+        )
+
+    @cached_property
+    def leaves(self) -> Leaves:
+        """Every mapping of a page that there was."""
+        trace = self.trace
+        indices = trace.of("pte_set", "pte_clear")
+        root, va, frame = (self.column(name, indices) for name in ("root", "va", "frame"))
+        made = trace.records["event"][indices] == trace.table.id("pte_set")
+        return Leaves.of(root, va, frame, indices, made, len(trace.records))
 
     def name(self, pid: int, i: int) -> str:
         """`pid 4 (crypto_cli)`."""
@@ -231,43 +264,27 @@ def mapped_once(run: Run) -> Found:
     "pte_clear",
 )
 def frames_are_freed_once(run: Run) -> Found:
-    """Follows every frame from allocation to free."""
-    trace = run.trace
-    allocated: dict[int, int] = {}
-    free: dict[int, int] = {}
-    mapped: dict[int, dict[tuple[int, int], int]] = {}
-    leaves: dict[tuple[int, int], int] = {}
-    for i, event, _, a in run.rows("alloc", "free", "pte_set", "pte_clear"):
-        frame = a["frame"]
-        if event == "alloc":
-            if frame in allocated:
-                yield Violation(
-                    f"frame {frame:#x} is allocated while it is in use", (allocated[frame], i)
-                )
-            allocated[frame] = i
-            free.pop(frame, None)
-        elif event == "free":
-            if frame in free:
-                yield Violation(f"frame {frame:#x} is freed twice", (free[frame], i))
-            holders = mapped.get(frame)
-            if holders:
-                (root, va), at = next(iter(holders.items()))
-                text = f"frame {frame:#x} is freed while page {va:#x} of table {root:#x} maps it"
-                yield Violation(text, (at, i))
-            allocated.pop(frame, None)
-            free[frame] = i
-        else:
-            key = (a["root"], a["va"])
-            old = leaves.pop(key, None)
-            if old is not None:
-                mapped.get(old, {}).pop(key, None)
-            if event == "pte_set":
-                if frame in free and trace.records["sequence"][i]:
-                    yield Violation(
-                        f"frame {frame:#x} is mapped while it is free", (free[frame], i)
-                    )
-                leaves[key] = frame
-                mapped.setdefault(frame, {})[key] = i
+    """In a frame's history alloc and free alternate, and no mapping of it outlives a free."""
+    trace, leaves = run.trace, run.leaves
+    lives = run.history("frame", "alloc", "free")
+    alloc = lives.event == trace.table.id("alloc")
+    for n in np.flatnonzero(lives.follows & (alloc == np.roll(alloc, 1))).tolist():
+        what = "allocated while it is in use" if alloc[n] else "freed twice"
+        pair = (int(lives.index[n - 1]), int(lives.index[n]))
+        yield Violation(f"frame {int(lives.key[n]):#x} is {what}", pair)
+    freed = run.history("frame", "free").next_of(leaves.frame, leaves.start)
+    _, one_each = np.unique(np.where(freed < leaves.end, freed, -1), return_index=True)
+    for n in one_each.tolist():
+        if 0 <= freed[n] < leaves.end[n]:
+            text = f"frame {int(leaves.frame[n]):#x} is freed while page {int(leaves.va[n]):#x}"
+            text += f" of table {int(leaves.root[n]):#x} maps it"
+            yield Violation(text, (int(leaves.start[n]), int(freed[n])))
+    before = lives.last_of(leaves.frame, leaves.start)
+    late = (before >= 0) & trace.emitted[leaves.start]
+    late[late] = ~alloc[before[late]]
+    for n in np.flatnonzero(late).tolist():
+        text = f"frame {int(leaves.frame[n]):#x} is mapped while it is free"
+        yield Violation(text, (int(lives.index[before[n]]), int(leaves.start[n])))
 
 
 @rule(
@@ -278,33 +295,29 @@ def frames_are_freed_once(run: Run) -> Found:
     "free",
 )
 def counts_add_up(run: Run) -> Found:
-    """Counts in the records against counts kept here.
+    """What was added and taken away in each life of a frame.
 
-    Two harts may emit in the other order than they counted, so a frame is judged when its next life
-    begins, or at the end: what came in after its `free` belongs to the life before.
+    Two harts may emit in the other order than they counted, so a life is judged when the next begins, or at the
+    end: what came in after its `free` belongs to it.
     """
-    lives: dict[int, tuple[int, int, int]] = {}  # frame: references, last record, record of `free`
-    for i, event, _, a in run.rows("alloc", "ref", "unref", "free"):
-        frame = a["frame"]
-        count, _, freed = lives.get(frame, (0, i, -1))
-        if event == "alloc":
-            if frame in lives and freed >= 0:
-                yield from settled(frame, *lives[frame])
-            lives[frame] = (1, i, -1)
-        elif frame in lives:
-            now = count + (1 if event == "ref" else -1)
-            lives[frame] = (now, i, i if event == "free" else freed)
-    for frame, (count, last, freed) in lives.items():
-        if freed >= 0 or count < 1:
-            yield from settled(frame, count, last, freed)
-
-
-def settled(frame: int, count: int, last: int, freed: int) -> Found:
-    """A frame that was freed, or should have been, has no reference left, and none too few."""
-    if count > 0 and freed == last:
-        yield Violation(f"frame {frame:#x} is freed with {count + 1} references", (freed, last))
-    elif count != 0 or freed < 0:
-        yield Violation(f"frame {frame:#x}: a reference to a free frame", (max(freed, 0), last))
+    h, table = run.history("frame", "alloc", "ref", "unref", "free"), run.trace.table
+    if not len(h.key):
+        return
+    alloc, free = h.event == table.id("alloc"), h.event == table.id("free")
+    first = ~h.follows
+    starts = np.flatnonzero(first | alloc)  # of lives; the first of a frame may have begun earlier
+    left = np.add.reduceat(np.where(alloc | (h.event == table.id("ref")), 1, -1), starts)
+    freed = np.maximum.reduceat(np.where(free, np.arange(len(free)), -1), starts)
+    last = np.r_[starts[1:], len(h.key)] - 1
+    latest = np.r_[first[starts[1:]], True]
+    judged = alloc[starts] & ((freed >= 0) | (latest & (left < 1)))
+    for n in np.flatnonzero(judged & ((left != 0) | (freed < 0))).tolist():
+        frame, end = int(h.key[starts[n]]), int(h.index[last[n]])
+        at = int(h.index[freed[n]]) if freed[n] >= 0 else int(h.index[starts[n]])
+        if left[n] > 0 and freed[n] == last[n]:
+            yield Violation(f"frame {frame:#x} is freed with {left[n] + 1} references", (at,))
+        else:
+            yield Violation(f"frame {frame:#x}: a reference to a free frame", (at, end))
 
 
 @rule("a process's size goes on from where it was", "resize")
@@ -348,22 +361,17 @@ def size_follows_mappings(run: Run) -> Found:
 @rule("a process ends with no page left mapped", "pte_set", "pte_clear", "free", "fork", "exec")
 def exit_leaves_nothing(run: Run) -> Found:
     """When the root of a page table is freed, every page it mapped has been given back."""
-    leaves: dict[int, dict[int, int]] = {}  # root -> va -> record
-    owner: dict[int, int] = {int(p["root"]): int(p["pid"]) for p in run.trace.processes}
-    for i, event, pid, a in run.rows("pte_set", "pte_clear", "free", "fork", "exec"):
-        if event == "pte_set":
-            leaves.setdefault(a["root"], {})[a["va"]] = i
-        elif event == "pte_clear":
-            leaves.get(a["root"], {}).pop(a["va"], None)
-        elif event != "free":
-            owner[a["root"]] = a["child"] if event == "fork" else pid
-        else:
-            left = leaves.pop(a["frame"], None)
-            if left:
-                va, at = next(iter(left.items()))
-                whose = run.name(owner.get(a["frame"], 0), i)
-                text = f"the page table of {whose} is freed with {len(left)} pages mapped, {va:#x} first"
-                yield Violation(text, (at, i))
+    leaves, trace = run.leaves, run.trace
+    freed = run.history("frame", "free").next_of(leaves.root, leaves.start)
+    left = np.flatnonzero((freed >= 0) & (freed < leaves.end))
+    for i in np.unique(freed[left]).tolist():
+        pages = left[freed[left] == i]
+        root, va = int(leaves.root[pages[0]]), int(leaves.va[pages[0]])
+        now = int(trace.records["time"][i])
+        owners = [pid for since, pid in trace.roots.get(root, []) if since <= now]
+        whose = run.name(owners[-1] if owners else 0, i)
+        text = f"the page table of {whose} is freed with {len(pages)} pages mapped, {va:#x} first"
+        yield Violation(text, (int(leaves.start[pages[0]]), i))
 
 
 @rule("every request ends", "enqueue", "complete")
@@ -397,15 +405,22 @@ def served_means_answered(run: Run) -> Found:
 @rule("a process does nothing after its exit", "exit", "fork")
 def the_dead_are_silent(run: Run) -> Found:
     """Between exit and the reuse of a pid only the teardown of its own memory happens."""
-    dead: dict[int, int] = {}
-    for i, event, pid, a in run.rows(
-        "exit", "fork", "exec", "map", "enqueue", "sys_enter", "server_death"
-    ):
-        if event == "fork":
-            dead.pop(a["child"], None)
-        elif event == "server_death":  # it lives on with a new program
-            dead.pop(a["server"], None)
-        if pid in dead:
-            yield Violation(f"{run.name(pid, i)} is dead and yet does {event}", (dead[pid], i))
-        if event == "exit":
-            dead[pid] = i
+    trace = run.trace
+    acts = trace.of("exit", "fork", "exec", "map", "enqueue", "sys_enter", "server_death")
+    begins = {
+        "fork": "child",
+        "server_death": "server",
+    }  # a dead server lives on with a new program
+    others = {name: trace.of(name) for name in begins}
+    pids = [trace.records["pid"][acts].astype(np.uint64)]
+    pids += [trace.arg(name, begins[name], i) for name, i in others.items() if len(i)]
+    lives = np.concatenate([acts, *(i for i in others.values() if len(i))])
+    does = np.arange(len(lives)) < len(acts)
+    # In one record, what befalls a process comes before what it does.
+    h = History.of(np.concatenate(pids), lives * 2 + does, trace.records["event"][lives])
+    did = h.index % 2 == 1
+    died = did & (h.event == trace.table.id("exit"))
+    for n in np.flatnonzero(h.follows & np.roll(died, 1) & did).tolist():
+        pair = (int(h.index[n - 1]) // 2, int(h.index[n]) // 2)
+        text = f"{run.name(int(h.key[n]), pair[1])} is dead and yet does"
+        yield Violation(f"{text} {trace.table.events[int(h.event[n])].name}", pair)

@@ -194,50 +194,45 @@ class Trace:
         return owners
 
 
-def _hart_losses(hart: int, sequence: np.ndarray, time: np.ndarray) -> list[Loss]:
-    """The gaps in one hart's ascending sequence numbers."""
-    gaps = np.flatnonzero(sequence[1:] - sequence[:-1] > 1)
-    return [
-        Loss(hart, int(sequence[i + 1] - sequence[i]) - 1, int(time[i]), int(time[i + 1]))
-        for i in gaps.tolist()
-    ]
-
-
-def normalise(contents: Contents) -> Trace:
-    """Orders the records, drops those read twice, and finds out what is missing.
-
-    Works on three columns copied out in one go: a record is a cache line, so each look at a column of the records
-    themselves would walk through all of their memory.
-    """
-    records = contents.records
+def _gaps(records: np.ndarray) -> tuple[list[Loss], dict[int, int], np.ndarray]:
+    """What is missing on each hart: in the middle, and before its first record; and indices of records read twice."""
     words = records.view("<u8").reshape(-1, RECORD.itemsize // 8)
-    time, sequence, third = np.ascontiguousarray(words[:, :3].T)
-    harts = (third >> np.uint64(16)).astype(np.uint16)
+    time, sequence = words[:, 0], np.ascontiguousarray(words[:, 1])
+    harts = np.ascontiguousarray(records["hart"])
     losses: list[Loss] = []
     before: dict[int, int] = {}
-    copies: list[np.ndarray] = []
+    copies = [np.zeros(0, np.intp)]
     for hart in np.flatnonzero(np.bincount(harts)).tolist():
         mine = np.flatnonzero((harts == hart) & (sequence > 0))
         numbers = sequence[mine]
         if np.any(numbers[1:] <= numbers[:-1]):
             numbers, first = np.unique(numbers, return_index=True)
-            again = np.ones(len(mine), bool)
-            again[first] = False
-            copies.append(mine[again])
+            copies.append(np.delete(mine, first))
             mine = mine[first]
         if len(mine):
             before[hart] = int(numbers[0]) - 1
-            losses += _hart_losses(hart, numbers, time[mine])
-    if copies and sum(map(len, copies)):
-        keep = np.ones(len(records), bool)
-        keep[np.concatenate(copies)] = False
-        records, time = records[keep], time[keep]
-    if np.any(time[1:] < time[:-1]):
-        whole = records.view(
-            f"V{RECORD.itemsize}"
-        )  # moved as 64 bytes: by fields takes many times longer
-        records = whole.take(np.argsort(time, kind="stable")).view(RECORD)
+            for i in np.flatnonzero(numbers[1:] - numbers[:-1] > 1).tolist():
+                lost = int(numbers[i + 1] - numbers[i]) - 1
+                losses.append(Loss(hart, lost, int(time[mine[i]]), int(time[mine[i + 1]])))
     losses.sort(key=lambda loss: loss.before)
+    return losses, {hart: n for hart, n in before.items() if n}, np.concatenate(copies)
+
+
+def normalise(contents: Contents) -> Trace:
+    """Orders the records, drops those read twice, and finds out what is missing.
+
+    Columns are copied out before they are worked on: a record is a cache line, so each look at a column of the
+    records themselves walks through all of their memory.
+    """
+    records = contents.records
+    losses, before, copies = _gaps(records)
+    if len(copies):
+        records = np.delete(records, copies)
+    time = np.ascontiguousarray(records["time"])
+    if np.any(time[1:] < time[:-1]):
+        order = np.argsort(time, kind="stable")
+        whole = records.view(f"V{RECORD.itemsize}")  # by fields takes many times longer
+        records = whole.take(order).view(RECORD)
     return Trace(
         contents.table,
         records,
@@ -247,7 +242,7 @@ def normalise(contents: Contents) -> Trace:
         contents.about,
         list(contents.problems),
         losses,
-        {hart: n for hart, n in before.items() if n},
+        before,
     )
 
 

@@ -8,7 +8,6 @@ loses no more than its last chunk's tail.
 from __future__ import annotations
 
 import json
-import mmap
 import os
 import struct
 import zlib
@@ -104,22 +103,22 @@ def _next_tag(data: memoryview, start: int) -> int:
     return len(data)
 
 
-def _chunks(data: memoryview, problems: list[str]) -> dict[bytes, list[memoryview]]:
-    """The chunks by tag; damage is described in `problems` and stepped over."""
-    found: dict[bytes, list[memoryview]] = {}
+def _chunks(data: memoryview, problems: list[str]) -> dict[bytes, list[slice]]:
+    """Where the chunks' contents lie, by tag; damage is described in `problems` and stepped over."""
+    found: dict[bytes, list[slice]] = {}
     at = 8
     while at < len(data):
         tag, length = CHUNK.unpack_from(data, at) if at + CHUNK.size <= len(data) else (b"", 0)
         tag = tag.rstrip(b"\0")
         start = at + CHUNK.size
         if tag in TAGS and start + length <= len(data):
-            found.setdefault(tag, []).append(data[start : start + length])
+            found.setdefault(tag, []).append(slice(start, start + length))
             at = start + length
             continue
         after = _next_tag(data, at + 8)
         if tag == b"records" and after == len(data):
             kept = (len(data) - start) // RECORD.itemsize
-            found.setdefault(tag, []).append(data[start : start + kept * RECORD.itemsize])
+            found.setdefault(tag, []).append(slice(start, start + kept * RECORD.itemsize))
             problems.append(
                 f"the file ends in the middle of a chunk: its first {kept} records were kept"
             )
@@ -131,20 +130,30 @@ def _chunks(data: memoryview, problems: list[str]) -> dict[bytes, list[memoryvie
     return found
 
 
-def _array(parts: list[memoryview], dtype: np.dtype[Any]) -> np.ndarray:
+def _array(parts: list[bytes], dtype: np.dtype[Any]) -> np.ndarray:
     whole = [np.frombuffer(p[: len(p) // dtype.itemsize * dtype.itemsize], dtype) for p in parts]
     return np.concatenate(whole) if whole else np.zeros(0, dtype)
 
 
-def _bytes_of(path: str | Path) -> memoryview:
-    """The file, mapped into memory."""
+def _gathered(data: np.ndarray, places: list[slice]) -> np.ndarray:
+    """The records, moved together inside `data`, so that a long trace is in memory once: whatever else lay behind
+    the first of `places` is overwritten.
+    """
+    begin = end = places[0].start if places else 0
+    for place in places:
+        length = (place.stop - place.start) // RECORD.itemsize * RECORD.itemsize
+        if place.start != end:
+            data[end : end + length] = data[place.start : place.start + length]
+        end += length
+    return data[begin:end].view(RECORD)
+
+
+def _bytes_of(path: str | Path) -> np.ndarray:
+    """The file in memory, at an address that is a multiple of 8."""
     with open(path, "rb") as file:
-        if os.fstat(file.fileno()).st_size < 8:
-            return memoryview(b"")
-        flags = mmap.MAP_PRIVATE | getattr(
-            mmap, "MAP_POPULATE", 0
-        )  # one fault instead of one a page
-        return memoryview(mmap.mmap(file.fileno(), 0, flags=flags, prot=mmap.PROT_READ))
+        data = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
+        got = file.readinto(data.data)
+        return data[:got]
 
 
 def read(path: str | Path) -> Contents:
@@ -153,37 +162,34 @@ def read(path: str | Path) -> Contents:
         data = _bytes_of(path)
     except OSError as error:
         raise TraceError(f"{path}: {error.strerror}") from None
-    if len(data) < 8 or struct.unpack_from("<Q", data)[0] != MAGIC:
+    if len(data) < 8 or struct.unpack_from("<Q", data.data)[0] != MAGIC:
         raise TraceError(f"{path}: not a trace file")
     problems: list[str] = []
-    chunks = _chunks(data, problems)
+    places = _chunks(data.data, problems)
+
+    def chunks(tag: bytes) -> list[bytes]:
+        return [data[place].tobytes() for place in places.get(tag, [])]
+
     try:
-        values = chunks.get(b"values", [memoryview(b"")])[0]
-        table = Table(bytes(chunks[b"events"][0]), bytes(values))
-    except (KeyError, ValueError):
+        table = Table(chunks(b"events")[0], (chunks(b"values") or [b""])[0])
+    except (IndexError, ValueError):
         raise TraceError(
             f"{path}: its table of events is damaged; nothing can be decoded"
         ) from None
     symbols, about = Symbols(), {}
     try:
-        if b"symbols" in chunks:
-            symbols = Symbols.decode(bytes(chunks[b"symbols"][0]))
-        for part in chunks.get(b"about", []):
-            about.update(json.loads(bytes(part).rstrip(b"\0 ")))
+        for part in chunks(b"symbols"):
+            symbols = Symbols.decode(part)
+        for part in chunks(b"about"):
+            about.update(json.loads(part.rstrip(b"\0 ")))
     except (ValueError, zlib.error, IndexError):
         problems.append(
             "the kernel's symbols or the description are damaged: addresses stay numbers"
         )
-    return Contents(
-        table,
-        _array(chunks.get(b"records", []), RECORD),
-        _array(chunks.get(b"process", []), PROCESS),
-        _array(chunks.get(b"lost", []), LOSS),
-        _array(chunks.get(b"mask", []), MASK),
-        symbols,
-        about,
-        problems,
-    )
+    processes = _array(chunks(b"process"), PROCESS)
+    losses, masks = _array(chunks(b"lost"), LOSS), _array(chunks(b"mask"), MASK)
+    records = _gathered(data, places.get(b"records", []))  # last: it overwrites the rest
+    return Contents(table, records, processes, losses, masks, symbols, about, problems)
 
 
 class Writer:
