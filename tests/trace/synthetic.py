@@ -11,9 +11,10 @@ import numpy as np
 from tests.harness import tree
 from tools.guest.elf import Elf
 from tools.trace import trace as normaliser
+from tools.trace import tracefile
 from tools.trace.table import ARGS, BOOT, RECORD, Table
 from tools.trace.trace import Trace
-from tools.trace.tracefile import LOSS, MASK, PROCESS, Contents, Symbols, Writer
+from tools.trace.tracefile import LOSS, MASK, PROCESS, Contents, Symbols
 
 DONE, ERROR, INIT = 2, 3, 1
 DECRYPT = 2
@@ -141,10 +142,11 @@ def long_records(events: int) -> np.ndarray:
 
 def written(story: Story, path: Path) -> Path:
     """The story as a trace file."""
-    writer = Writer(path, table())
-    writer.about({"frequency": 10_000_000})
-    writer.chunk(b"process", np.array(story.processes, PROCESS).tobytes())
-    writer.chunk(b"mask", np.array([(0, story.recorded)], MASK).tobytes())
-    writer.records(story.records)
-    writer.close()
+    tracefile.write(
+        path,
+        table(),
+        story.records,
+        recorded=story.recorded,
+        processes=np.array(story.processes, PROCESS),
+    )
     return path

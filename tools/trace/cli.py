@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from tools.guest.memory import GuestError
@@ -144,9 +146,18 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
+def interrupt(*_: object) -> None:
+    """Ends as ^C does: guests are stopped, files closed."""
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one subcommand; returns the exit status."""
+    if sys.stdout is None:  # closed by whoever started this
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
     options = parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -161,5 +172,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still buffered has no place to go
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"xv6-trace: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130

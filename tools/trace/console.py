@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -27,7 +28,7 @@ class Console:
 
     def __init__(self, kernel: Path, image: Path, cpus: int, mem: str, bootargs: str):
         """Boots a guest on a copy of `image`. Raises TraceError if it does not start."""
-        self.folder = Path(tempfile.mkdtemp(prefix="xv6-trace-", dir=ROOT / "build"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"xv6-trace-{os.getpid()}-", dir=ROOT / "build"))
         copy = self.folder / "fs.img"
         shutil.copyfile(image, copy)
         arguments = [
@@ -52,6 +53,7 @@ class Console:
         self.child.logfile_read = self
         self.panicked = False
         self.error: Optional[str] = None
+        self.typed = False  # every line, whatever became of the guest afterwards
         self.done = threading.Event()
         self.info = self._info()
 
@@ -74,13 +76,18 @@ class Console:
         info: dict[str, Any] = json.loads(path.read_text())
         return info
 
+    def forget_disk(self) -> None:
+        """Removes the disk's name; for a guest that runs, and so has it open. Nothing can be left behind then."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def run(self, lines: list[str]) -> None:
         """Types the lines one after the other, in a thread, waiting for the prompt before each and after the last."""
         threading.Thread(target=self._run, args=(lines,), daemon=True).start()
 
     def _run(self, lines: list[str]) -> None:
         try:
-            for line in [*lines, ""]:
+            for n, line in enumerate([*lines, ""]):
+                self.typed = n > 0 and n >= len(lines)
                 found = self.child.expect([PROMPT, PANIC, pexpect.EOF, pexpect.TIMEOUT])
                 if found:
                     self.panicked = found == 1
@@ -102,4 +109,4 @@ class Console:
     def close(self) -> None:
         """Ends the guest and removes its disk."""
         self.child.close(force=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.forget_disk()

@@ -11,6 +11,28 @@ from tools.trace.trace import Trace
 from tools.trace.tracefile import TraceError
 
 
+def seconds(text: str) -> float:
+    """A moment on the command line; raises ArgumentTypeError for what is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text}: want seconds since the guest's start")
+    return value
+
+
+def address(text: str) -> int:
+    """A physical address on the command line; raises ArgumentTypeError for what is none."""
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if not 0 <= value < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text}: want an address such as 0x80001000")
+    return value
+
+
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """Declares the filter options."""
     group = parser.add_argument_group("only records")
@@ -18,9 +40,11 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-p", "--pid", type=int, help="by this process, or that name it")
     group.add_argument("--program", metavar="NAME", help="by processes running this program")
     group.add_argument("--hart", type=int, help="of this hart")
-    group.add_argument("--from", dest="start", type=float, metavar="S", help="from this second on")
-    group.add_argument("--to", dest="end", type=float, metavar="S", help="up to this second")
-    group.add_argument("--frame", type=lambda t: int(t, 0), help="about this physical address")
+    group.add_argument(
+        "--from", dest="start", type=seconds, metavar="S", help="from this second on"
+    )
+    group.add_argument("--to", dest="end", type=seconds, metavar="S", help="up to this second")
+    group.add_argument("--frame", type=address, help="about this physical address")
     group.add_argument("--request", type=int, metavar="N", help="of this crypto request")
 
 
@@ -61,9 +85,9 @@ def selected(trace: Trace, options: argparse.Namespace) -> np.ndarray:
     if options.hart is not None:
         keep &= records["hart"] == options.hart
     if options.start is not None:
-        keep &= records["time"] >= np.uint64(max(0, options.start * trace.frequency))
+        keep &= records["time"] >= np.uint64(options.start * trace.frequency)
     if options.end is not None:
-        keep &= records["time"] <= np.uint64(max(0, options.end * trace.frequency))
+        keep &= records["time"] <= np.uint64(options.end * trace.frequency)
     if options.frame is not None:
         base = options.frame & ~0xFFF
         keep &= _mentions(trace, ("frame",), base, base + 0x1000)

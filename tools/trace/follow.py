@@ -108,6 +108,10 @@ class Follower:
                 )
         return np.array(rows, RECORD)
 
+    def panicked(self) -> bool:
+        """Whether the guest's kernel has given up: there will be no more events."""
+        return bool(self.kernel.number("panicked"))
+
     def recorded(self) -> int:
         """The mask of events that are on now."""
         return self.kernel.number("trace_mask") or 0

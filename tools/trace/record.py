@@ -12,13 +12,14 @@ from pathlib import Path
 
 from tools.guest import Kernel, open_guest
 from tools.guest.elf import Elf
-from tools.guest.memory import FileMemory
+from tools.guest.memory import FileMemory, GuestError
 from tools.trace.console import LINE, ROOT, Console
 from tools.trace.follow import QUICK, SLOW, Follower, describe, pump, snapshot
 from tools.trace.table import Table
 from tools.trace.tracefile import TraceError, Writer
 
 RING = 131072  # records of each hart's ring in a recorded guest: a follower on a busy machine may be late
+PANICKED = "the guest panicked; its last events are in the trace"
 PROGRESS = 0.5  # seconds between two lines of progress
 
 
@@ -64,7 +65,8 @@ def record(
     ring: int = RING,
     keep: bool = False,
 ) -> dict[str, int]:
-    """Records a guest that runs `lines` at its prompt. Returns counts: events, lost, panicked (0 or 1).
+    """Records a guest that runs `lines` at its prompt. Returns counts: events, lost, failed (0 or 1: it panicked, or
+    ended before the last line was typed).
 
     Raises TraceError or GuestError when there is nothing to record.
     """
@@ -84,29 +86,47 @@ def record(
         console.run(lines)
         while not follower.find():
             if console.done.wait(SLOW / 4):
-                raise TraceError(f"the guest {console.error or 'ended'} before it made its rings")
+                said = console.said().strip().splitlines() or [""]
+                last = next((line for line in said if "panic" in line), said[-1])
+                what = console.error or "ended"
+                raise TraceError(f"the guest {what} before it made its rings: {last}")
+        console.forget_disk()
         describe(follower, writer, commands=lines)
-        while not console.done.is_set():
-            if pump(follower, writer) == 0:
-                console.done.wait(SLOW)
-            else:
-                time.sleep(QUICK)
-            progress.say(f"{writer.count} events, {follower.lost} lost")
+        interrupted = False
+        try:
+            while not console.done.is_set():
+                if pump(follower, writer) == 0:
+                    console.done.wait(SLOW)
+                else:
+                    time.sleep(QUICK)
+                progress.say(f"{writer.count} events, {follower.lost} lost; ^C ends")
+        except KeyboardInterrupt:
+            interrupted = True
         pump(follower, writer)
+        progress.end()
         if keep:
             print(console.said(), file=sys.stderr)
-        if console.error and not console.panicked:
-            print(f"xv6-trace: the guest {console.error}; the trace ends there", file=sys.stderr)
-        if console.panicked:
-            print(
-                "xv6-trace: the guest panicked; its last events are in the trace", file=sys.stderr
-            )
-    progress.end()
-    return {"events": writer.count, "lost": follower.lost, "panicked": int(console.panicked)}
+        failed = end_of(console, interrupted, len(lines))
+    return {"events": writer.count, "lost": follower.lost, "failed": int(failed)}
+
+
+def end_of(console: Console, interrupted: bool, lines: int) -> bool:
+    """Says how a recording ended, unless it was at the prompt after the last line; whether that is a finding."""
+    if interrupted:
+        print("xv6-trace: interrupted; the trace ends there", file=sys.stderr)
+    elif console.panicked:
+        print(f"xv6-trace: {PANICKED}", file=sys.stderr)
+    elif console.error:
+        after = "" if console.typed else f" before all of {lines} lines were typed"
+        text = f"the guest {console.error}{after}; the trace ends there"
+        print(f"xv6-trace: {text} (--console shows what it printed)", file=sys.stderr)
+    return not interrupted and (console.panicked or bool(console.error) and not console.typed)
 
 
 def attach(output: Path, kernel: Kernel, *, live: bool, seconds: float | None) -> dict[str, int]:
-    """Records a guest that is there: once if it does not run, else for `seconds` or until interrupted."""
+    """Records a guest that is there: once if it does not run, else for `seconds`, until interrupted, or until it
+    panics. Returns counts: events, lost, failed (0 or 1: it has panicked). Raises TraceError or GuestError.
+    """
     follower = Follower(kernel, live)
     if not follower.find():
         raise TraceError(f"{kernel.elf.path}: this guest has no trace rings (yet)")
@@ -119,12 +139,22 @@ def attach(output: Path, kernel: Kernel, *, live: bool, seconds: float | None) -
         end = time.monotonic() + seconds if seconds is not None else None
         try:
             while live and (end is None or time.monotonic() < end):
-                time.sleep(QUICK if pump(follower, writer) else SLOW)
+                if pump(follower, writer):
+                    time.sleep(QUICK)
+                elif follower.panicked():
+                    break
+                else:
+                    time.sleep(SLOW)
                 progress.say(f"{writer.count} events, {follower.lost} lost; ^C ends")
         except KeyboardInterrupt:
             pass
+        failed = follower.panicked()
+        follower.live = live and not failed  # what a dead guest left unfinished stays so
+        pump(follower, writer)
     progress.end()
-    return {"events": writer.count, "lost": follower.lost, "panicked": 0}
+    if failed:
+        print(f"xv6-trace: {PANICKED}", file=sys.stderr)
+    return {"events": writer.count, "lost": follower.lost, "failed": int(failed)}
 
 
 def running() -> Path:
@@ -143,11 +173,13 @@ def open_source(options: argparse.Namespace) -> tuple[Kernel, bool]:
         raise TraceError(f"{kernel}: no such file; 'make' builds it")
     if options.gdb:
         return open_guest(kernel, connect=options.gdb), False
-    if options.core:
-        return open_guest(kernel, core=options.core), False
-    if options.dump:
-        return open_guest(kernel, ram=options.dump), False
-    return open_guest(kernel, ram=options.ram or str(running())), True
+    source = options.core or options.dump or options.ram or str(running())
+    guest = open_guest(kernel, core=source) if options.core else open_guest(kernel, ram=source)
+    try:
+        guest.number("trace_mask")
+    except GuestError as error:
+        raise TraceError(f"{source}: not the memory of a guest of {kernel}: {error}") from None
+    return guest, not (options.core or options.dump)
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -166,10 +198,10 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def report_counts(output: Path, counts: dict[str, int]) -> int:
-    """Says what was recorded; 1 if the guest panicked, else 0."""
+    """Says what was recorded; 1 if the guest failed, else 0."""
     lost = f", {counts['lost']} lost" if counts["lost"] else ""
     print(f"{output}: {counts['events']} events{lost}")
-    return counts["panicked"]
+    return counts["failed"]
 
 
 def run_record(options: argparse.Namespace) -> int:

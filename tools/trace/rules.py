@@ -207,11 +207,7 @@ def steps_nest(run: Run) -> Found:
 def state_is_mapped(run: Run) -> Found:
     """A server's flag lies in a range that is mapped into it at that moment."""
     mapped: dict[int, list[tuple[int, int]]] = {}
-    clients = (
-        {int(c) for c in run.trace.arg("fork", "child", run.trace.of("fork"))}
-        if len(run.trace.of("fork"))
-        else set()
-    )
+    clients = set(run.trace.arg("fork", "child", run.trace.of("fork")).tolist())
     servers = {q.server for q in run.requests if q.server}
     for i, event, pid, a in run.rows("map", "unmap", "state"):
         if event == "map":
@@ -413,8 +409,8 @@ def the_dead_are_silent(run: Run) -> Found:
     }  # a dead server lives on with a new program
     others = {name: trace.of(name) for name in begins}
     pids = [trace.records["pid"][acts].astype(np.uint64)]
-    pids += [trace.arg(name, begins[name], i) for name, i in others.items() if len(i)]
-    lives = np.concatenate([acts, *(i for i in others.values() if len(i))])
+    pids += [trace.arg(name, begins[name], i) for name, i in others.items()]
+    lives = np.concatenate([acts, *others.values()])
     does = np.arange(len(lives)) < len(acts)
     # In one record, what befalls a process comes before what it does.
     h = History.of(np.concatenate(pids), lives * 2 + does, trace.records["event"][lives])

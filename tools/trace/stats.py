@@ -14,6 +14,7 @@ from tools.trace.requests import STAGES, Requests
 from tools.trace.show import loss_lines
 from tools.trace.spans import frames_in_use, times
 from tools.trace.trace import Trace
+from tools.trace.tracefile import TraceError
 
 BAR = 40  # characters of the longest bar
 QUANTILES = (("min", 0.0), ("median", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1.0))
@@ -153,6 +154,8 @@ def compare(one: Trace, two: Trace) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """The subcommand."""
+    if len(options.traces) > 2:
+        raise TraceError("one trace, or two to compare")
     traces = [normaliser.load(Path(p)) for p in options.traces]
     if options.json:
         print(json.dumps([measure(t) for t in traces], indent=1))

@@ -68,7 +68,9 @@ class Trace:
         return np.flatnonzero(np.isin(self.records["event"], ids))
 
     def arg(self, name: str, argument: str, indices: np.ndarray) -> np.ndarray:
-        """One argument of records that are all of event `name`."""
+        """One argument of records that are all of event `name`; of none if the table does not know it."""
+        if not len(indices):
+            return np.zeros(0, np.uint64)
         return self.records["args"][indices, self.table.events[self.table.id(name)].slot(argument)]
 
     def seconds(self, time: int | np.integer[Any]) -> float:

@@ -207,9 +207,12 @@ class Writer:
         self.chunk(b"values", table.raw[1])
 
     def chunk(self, tag: bytes, data: bytes) -> None:
-        """Adds a chunk, padded to a multiple of 8 bytes."""
+        """Adds a chunk, padded to a multiple of 8 bytes. Raises TraceError if there is no room for it."""
         data += bytes(-len(data) % 8)
-        self.file.write(CHUNK.pack(tag, len(data)) + data)
+        try:
+            self.file.write(CHUNK.pack(tag, len(data)) + data)
+        except OSError as error:
+            raise TraceError(f"{self.file.name}: {error.strerror}") from None
 
     def about(self, facts: dict[str, Any], symbols: Optional[Symbols] = None) -> None:
         """Adds a description, and the kernel's symbols."""
@@ -222,8 +225,46 @@ class Writer:
         """Adds records."""
         if len(records):
             self.chunk(b"records", records.tobytes())
+            self.file.flush()  # what was read is kept, even if this process is killed
             self.count += len(records)
 
     def close(self) -> None:
         """Ends the file."""
         self.file.close()
+
+
+def write(
+    path: str | Path,
+    table: Table,
+    records: np.ndarray,
+    *,
+    recorded: Optional[int] = None,
+    processes: Optional[np.ndarray] = None,
+    about: Optional[dict[str, Any]] = None,
+    symbols: Optional[Symbols] = None,
+) -> int:
+    """A whole trace file at once, for events that did not come out of a ring: seen at breakpoints, or made up.
+
+    records: RECORD rows, each hart's in the order they happened; numbered here if none has a sequence number.
+    recorded: mask of the events that were watched for (none given: those that occur), which says what rules can
+    decide. processes: PROCESS rows of those there at the start. about: what is known of the run, such as
+    "commands", "kernel", "frequency" (ticks in a second). Returns how many records. Raises TraceError.
+    """
+    if len(records) and not records["sequence"].any():
+        records = records.copy()
+        for hart in np.unique(records["hart"]):
+            mine = np.flatnonzero(records["hart"] == hart)
+            records["sequence"][mine] = np.arange(1, len(mine) + 1)
+    if recorded is None:
+        recorded = sum(1 << event for event in np.unique(records["event"]).tolist() if event < 63)
+    start = int(records["time"].min()) if len(records) else 0
+    writer = Writer(path, table)
+    try:
+        writer.about({"frequency": FREQUENCY} | (about or {}), symbols)
+        writer.chunk(b"mask", np.array([(start, recorded)], MASK).tobytes())
+        if processes is not None:
+            writer.chunk(b"process", processes.tobytes())
+        writer.records(records)
+    finally:
+        writer.close()
+    return writer.count
