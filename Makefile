@@ -103,6 +103,7 @@ build/user/%.o: user/%.S build/user.flags
 
 # The benchmark is built in other xv6 trees too, without what only this one has.
 build/user/bench.o: MOREFLAGS := -DBENCH_SHARE -DBENCH_GLASS
+build/test-programs/obj/crowd.o: MOREFLAGS := -DCROWD_SHARE
 
 # An archive: a program carries only what it uses of the library, and may define a function of the same name itself.
 build/user/library.a: $(LIBRARY:%=build/user/%.o)

@@ -8,8 +8,9 @@ import pytest
 
 from tests.guest.image import RAM, Image
 from tools.guest.frames import FrameTable, free_list
-from tools.guest.locks import cycles, find_locks, pipe_ends
+from tools.guest.locks import cycles, find_locks
 from tools.guest.memory import PAGE, RAM_BASE, GuestError
+from tools.guest.pipes import Pipes
 from tools.guest.processes import Hart, Process, Processes
 from tools.guest.queue import read_queue
 from tools.guest.ring import MAGIC, RECORD, EventTable, Ring, rings
@@ -146,9 +147,10 @@ def test_pipe(image: Image) -> None:
         image.set(f"ftable.file[{slot}].pipe", pipe)
         image.set(f"ftable.file[{slot}].{end}", 1)
         image.set(f"proc[{slot}].ofile[0]", image.at(f"ftable.file[{slot}]"))
-    ends = pipe_ends(Processes(image.kernel), pipe + 28)
-    assert ends and ends.address == pipe
-    assert ([p.name for p in ends.readers], [p.name for p in ends.writers]) == (["wc"], ["cat"])
+    pipes = Pipes(Processes(image.kernel))
+    found = pipes.holding(pipe + 28)
+    assert found and found.address == pipe and pipes.holding(pipe + 32) is None
+    assert ([p.name for p in found.readers], [p.name for p in found.writers]) == (["wc"], ["cat"])
 
 
 def test_queue(image: Image) -> None:

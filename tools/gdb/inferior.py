@@ -23,7 +23,7 @@ from tools.guest.memory import PAGE, RAM_BASE, Extent, FileMemory, GuestError, M
 
 CHUNK = 1 << 20  # bytes asked of gdb in one call; gdb makes packets of PACKET bytes of it
 PACKET = 2048  # bytes of memory in one packet: more than that is cheaper through a file
-GAP = 8  # unwanted pages between two wanted ones that may be written along
+GAP = 64 << 10  # bytes nobody asked for that QEMU writes as fast as it answers a further request
 
 
 class InferiorMemory(Memory):
@@ -34,9 +34,9 @@ class InferiorMemory(Memory):
         self.depth = 0  # of session()
         self._extents = [(RAM_BASE, RAM_BASE + self._ram_size())]
         self.file = ram_file()
-        self.folder: Optional[str] = None  # where QEMU writes pages; None until it is needed
+        self.folder: Optional[str] = None  # where QEMU writes files; None until one is needed
         self.same_host = True  # has every such file appeared?
-        self.whole: Optional[FileMemory] = None  # all of RAM as of this stop, once it was needed
+        self.written: list[FileMemory] = []  # what QEMU has written of RAM as of this stop
 
     def extents(self) -> Sequence[Extent]:
         return self._extents
@@ -52,12 +52,11 @@ class InferiorMemory(Memory):
         return int(match[1])
 
     def _fetch(self, pa: int, size: int) -> bytes:
-        known = self.file or self.whole
-        if known:
+        known = self._known(pa, size)
+        if known is None and size > PACKET:
+            known = self._write(pa, size)
+        if known is not None:
             return known.read(pa, size)
-        data = self._dump(pa, size) if size > PACKET else None
-        if data is not None:
-            return data
         with self.session():
             self._enter()
             ends = range(pa, pa + size, CHUNK)
@@ -70,34 +69,30 @@ class InferiorMemory(Memory):
         except gdb.error as e:
             raise Unreadable(f"physical address {pa:#x}: {e}") from None
 
-    def read_pages(self, addresses: Sequence[int]) -> list[bytes]:
+    def read_pages(self, addresses: Sequence[int], size: int = PAGE) -> list[bytes]:
         for pa in addresses:
-            if not self.contains(pa, PAGE):
+            if not self.contains(pa, size):
                 raise Unreadable(f"physical address {pa:#x} is not in the guest's RAM")
-        pages: dict[int, bytes] = {}
-        order = sorted(set(addresses))
         with self.session():
-            while order:
+            wanted = sorted({pa for pa in addresses if self._known(pa, size) is None})
+            while wanted and self.same_host:
                 n = 1
-                while n < len(order) and order[n] - order[n - 1] <= GAP * PAGE and self.same_host:
+                while n < len(wanted) and wanted[n] - wanted[n - 1] <= GAP:
                     n += 1
-                start = order[0]
-                data = self._fetch(start, order[n - 1] + PAGE - start)
-                for pa in order[:n]:
-                    pages[pa] = data[pa - start : pa - start + PAGE]
-                del order[:n]
+                self._write(wanted[0], wanted[n - 1] + size - wanted[0])
+                del wanted[:n]
+            pages = {pa: self._fetch(pa, size) for pa in sorted(set(addresses))}
         return [pages[pa] for pa in addresses]
 
-    def _dump(self, pa: int, size: int) -> Optional[bytes]:
-        """RAM through a file that QEMU writes: one packet. None if that does not work here."""
-        path = self._written(pa, size)
-        if path is None:
-            return None
-        with open(path, "rb") as f:
-            return f.read()
+    def _known(self, pa: int, size: int) -> Optional[FileMemory]:
+        """A file that has these bytes as they are now."""
+        files = (self.file,) if self.file else self.written
+        return next((f for f in files if f.contains(pa, size)), None)
 
-    def _written(self, pa: int, size: int) -> Optional[str]:
-        """Has QEMU write RAM to a file of ours (its monitor's pmemsave); the path, or None."""
+    def _write(self, pa: int, size: int) -> Optional[FileMemory]:
+        """Has QEMU write RAM to a file of ours (its monitor's pmemsave): one packet. None if that
+        does not work here.
+        """
         if not self.same_host:
             return None
         if self.folder is None:
@@ -107,27 +102,22 @@ class InferiorMemory(Memory):
         try:
             monitor(f'pmemsave {pa:#x} {size:#x} "{path}"')
             if os.path.getsize(path) == size:
-                return path
+                self.written.insert(0, FileMemory(path, pa))
+                os.unlink(path)
+                return self.written[0]
         except (OSError, GuestError):
             pass
         self.same_host = False  # QEMU runs elsewhere, or as somebody else, or the disk is full
         return None
 
     def bulk(self) -> Memory:
-        if self.file or self.whole:
-            return self.file or self.whole or self
         start, end = self._extents[0]
-        path = self._written(start, end - start)
-        if path is None:
-            return self
-        self.whole = FileMemory(path, start)
-        os.unlink(path)
-        return self.whole
+        return self._known(start, end - start) or self._write(start, end - start) or self
 
     def moved(self) -> None:
-        if self.whole:
-            self.whole.close()
-            self.whole = None
+        for file in self.written:
+            file.close()
+        self.written.clear()
 
     @contextmanager
     def session(self) -> Iterator[None]:

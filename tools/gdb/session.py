@@ -12,7 +12,7 @@ from typing import Any, Mapping, NoReturn, Optional, Sequence
 from tools.gdb.report import Report
 from tools.guest.kernel import Kernel
 from tools.guest.memory import CoreMemory, GuestError
-from tools.guest.processes import Process, Processes
+from tools.guest.processes import Process, Processes, in_slot
 from tools.guest.programs import Programs
 from tools.guest.sharing import Mappings
 from tools.guest.snapshot import Snapshot
@@ -29,6 +29,7 @@ class Session:
         self.programs = Programs(kernel.elf.path)
         self.snapshots: dict[str, Snapshot] = {}
         self.follow: dict[int, int] = {}  # hart -> records of its ring shown so far
+        self._slots: dict[int, int] = {}  # pid -> slot, as last seen
         self._processes: Optional[Processes] = None
         self._mappings: Optional[Mappings] = None
 
@@ -42,6 +43,7 @@ class Session:
         """As of this stop."""
         if self._processes is None:
             self._processes = Processes(self.kernel)
+            self._slots = {p.pid: p.slot for p in self._processes.used}
         return self._processes
 
     @property
@@ -94,6 +96,17 @@ class Session:
     def process(self, text: str) -> Process:
         """By pid or name."""
         return self.processes.named(text)
+
+    def table_owner(self, text: str) -> Process:
+        """By pid or name, for its page table alone: its parent and hart may be left out. Looks
+        first where the pid was, or where it is in a guest that has not reaped any.
+        """
+        if self._processes is None and text.isdecimal():
+            pid = int(text)
+            found = in_slot(self.kernel, self._slots.get(pid, pid - 1))
+            if found is not None and found.pid == pid:
+                return found
+        return self.process(text)
 
 
 class Parser(argparse.ArgumentParser):

@@ -52,10 +52,14 @@ def account(audit: Audit) -> Accounts:
     reached: set[int] = set()
     result = Accounts((end - start) // PAGE, 0, (first - start) // PAGE, 0, 0, 0, [])
     result.processes = [_of_process(audit, p, first, reached) for p in audit.processes.used]
-    free = {pa for pa in audit.free.frames if first <= pa < end}
-    result.free = len(free)
     result.kernel_tables, result.kernel_stacks = _kernel_table(audit, first, reached)
-    rest = set(range(first, end, PAGE)) - free - reached
+    skipped = (first - start) // PAGE
+    result.free = audit.free.marks.count(1, skipped)
+    known = bytearray(audit.free.marks)
+    for pa in reached:
+        if first <= pa < end:
+            known[(pa - start) // PAGE] = 1
+    rest = {start + i * PAGE for i in range(skipped, len(known)) if not known[i]}
     if rest:
         pointed = _pointed_to(audit, rest)
         result.kernel_data = len(pointed)

@@ -2,14 +2,14 @@
 
 The free list is walked with a bound: a frame freed twice makes it a loop. Two kinds of list are
 known, by their fields: xv6's, linked through the free frames themselves, and one of frame numbers
-linked through `frames[]`.
+linked through `frames[]`; and `kmem` may be an array, with a list for each hart.
 """
 
 from __future__ import annotations
 
 import struct
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 from tools.guest.kernel import Kernel
@@ -17,54 +17,59 @@ from tools.guest.layout import Type
 from tools.guest.memory import PAGE, RAM_BASE, GuestError, Memory
 
 
-@dataclass
 class FreeList:
-    """What a walk of the free list found. `problem` tells why it ended early; empty if it reached
-    its end.
+    """What a walk of the free list found: `frames`, physical addresses in the order of the list.
+
+    `problem` tells why the walk ended early; empty if it reached the end. `marks` has a byte for
+    each frame of RAM from `start` on: 1 if it is on the list.
     """
 
-    frames: list[int] = field(default_factory=list)  # physical addresses, in list order
-    problem: str = ""
+    def __init__(self, start: int, end: int) -> None:
+        self.start, self.end = start, end
+        self.frames: list[int] = []
+        self.problem = ""
+        self.marks = bytearray((end - start) // PAGE)
 
     def __contains__(self, pa: int) -> bool:
-        return pa in self._set
-
-    def __post_init__(self) -> None:
-        self._set: set[int] = set()
+        return self.start <= pa < self.end and bool(self.marks[(pa - self.start) // PAGE])
 
 
 def free_list(kernel: Kernel) -> FreeList:
-    """The kernel's list of free frames; raises GuestError if it has none that is known."""
-    kmem = kernel.record("kmem")
-    member = kmem.type.find("freelist") if kmem else None
-    if kmem is None or member is None:
+    """The kernel's list of free frames, or its lists, one for each hart; raises GuestError if it
+    has none that is known.
+    """
+    one = kernel.record("kmem")
+    lists = [one] if one else kernel.records("kmem")
+    members = [r.type.find("freelist") for r in lists]
+    if not members or members[0] is None:
         raise GuestError("this kernel has no kmem.freelist: free frames are not known")
-    found = FreeList()
-    head = kmem.number("freelist")
-    if member.type.kind == "pointer":
-        _linked_through_frames(kernel, found, head)
-    else:
-        _linked_by_number(kernel, found, head)
-    found._set = set(found.frames)
+    found = FreeList(*ram(kernel.memory))
+    through_frames = members[0].type.kind == "pointer"
+    for r in lists:
+        if through_frames:
+            _linked_through_frames(kernel, found, r.number("freelist"))
+        else:
+            _linked_by_number(kernel, found, r.number("freelist"))
     return found
 
 
 def _linked_through_frames(kernel: Kernel, found: FreeList, pointer: int) -> None:
     memory = kernel.memory.bulk() if pointer else kernel.memory
-    seen: set[int] = set()
-    (start, end), direct = ram(memory), kernel.direct
-    read, unpack, out = memory._fetch, struct.Struct("<Q").unpack, found.frames.append
+    words = memory.words()
+    start, end, direct, marks = found.start, found.end, kernel.direct, found.marks
+    unpack, out = struct.Struct("<Q").unpack, found.frames.append
     while pointer:
         pa = pointer - direct if direct and pointer >= direct else pointer
-        if pa in seen:
-            found.problem = f"frame {pa:#x} is on the free list twice: the list is a loop"
-            return
         if pa & PAGE - 1 or not start <= pa < end:
             found.problem = f"the free list leads to {pointer:#x}, which is not a frame"
             return
-        seen.add(pa)
+        offset = pa - start
+        if marks[offset >> 12]:
+            found.problem = f"frame {pa:#x} is on the free list twice: the list is a loop"
+            return
+        marks[offset >> 12] = 1
         out(pa)
-        (pointer,) = unpack(read(pa, 8))
+        pointer = words[offset >> 3] if words else unpack(memory.read(pa, 8))[0]
 
 
 def _linked_by_number(kernel: Kernel, found: FreeList, number: int) -> None:
@@ -73,19 +78,19 @@ def _linked_by_number(kernel: Kernel, found: FreeList, number: int) -> None:
         if kernel.number("frames") == 0:
             raise GuestError("the kernel has not set up its free frames yet")
         raise GuestError("kmem.freelist holds a number, but frames[] has no `next` to follow")
-    seen = bytearray(len(table.next))
+    following, marks, start, out = table.next, found.marks, found.start, found.frames.append
+    length = min(len(following), len(marks))
     while number != 0xFFFF_FFFF:
-        if number >= len(seen):
-            found.problem = f"the free list leads to frame number {number}, of {len(seen)}"
+        if number >= length:
+            found.problem = f"the free list leads to frame number {number}, of {length}"
             return
-        if seen[number]:
-            found.problem = (
-                f"frame {RAM_BASE + number * PAGE:#x} is on the free list twice: the list is a loop"
-            )
+        if marks[number]:
+            pa = start + number * PAGE
+            found.problem = f"frame {pa:#x} is on the free list twice: the list is a loop"
             return
-        seen[number] = 1
-        found.frames.append(RAM_BASE + number * PAGE)
-        number = table.next[number]
+        marks[number] = 1
+        out(start + number * PAGE)
+        number = following[number]
 
 
 def _frames_array(kernel: Kernel) -> Optional[tuple[int, Type, int]]:

@@ -8,7 +8,7 @@ and nowhere else.
 from __future__ import annotations
 
 import re
-from typing import ContextManager, Iterable, Optional
+from typing import ContextManager, Iterable, Optional, Sequence
 
 from tools.guest.elf import Elf
 from tools.guest.layout import Record, Type, printable, split
@@ -127,6 +127,27 @@ class Kernel:
     def at(self, type: Type, va: int) -> Record:
         """A struct somewhere in memory."""
         return Record(type, va, self.read(va, type.size))
+
+    def read_many(self, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes at each (kernel address, size), neighbours in one read; empty where the guest
+        cannot be read.
+        """
+        order = sorted(range(len(places)), key=lambda i: places[i])
+        data = [b""] * len(places)
+        while order:
+            start, end, n = places[order[0]][0], 0, 0
+            while n < len(order) and (not n or places[order[n]][0] - end <= NEAR):
+                end = max(end, sum(places[order[n]]))
+                n += 1
+            try:
+                raw = self.read(start, end - start)
+            except GuestError:
+                raw = b""
+            for i in order[:n]:
+                at, size = places[i]
+                data[i] = raw[at - start : at - start + size]
+            del order[:n]
+        return data
 
     def prefetch(self, names: Iterable[str]) -> None:
         """Reads variables that lie near each other in one go, for sources where each read is a

@@ -133,7 +133,14 @@ class Record:
 
     def numbers(self, path: str) -> list[int]:
         """The integers or pointers of an array member; empty if there is none."""
-        return [int.from_bytes(e.data, "little", signed=e.type.signed) for e in self.elements(path)]
+        f = self.type.find(path)
+        if f is None or f.type.kind != "array" or f.type.target is None or not f.type.target.size:
+            return []
+        n, signed = f.type.target.size, f.type.target.signed
+        raw = self.data[f.offset : f.offset + f.type.size]
+        return [
+            int.from_bytes(raw[i : i + n], "little", signed=signed) for i in range(0, len(raw), n)
+        ]
 
 
 def split(array: Type, address: int, data: bytes) -> list[Record]:

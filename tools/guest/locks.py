@@ -9,12 +9,13 @@ from its registers: its pc is in acquire(), whose lock the debug information pla
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Mapping, Optional, Union
 
 from tools.guest.elf import Elf
-from tools.guest.kernel import NEAR, Kernel
+from tools.guest.kernel import Kernel
 from tools.guest.layout import Record, Type
-from tools.guest.memory import PAGE, GuestError
+from tools.guest.pipes import Pipes
 from tools.guest.processes import Hart, Process, Processes
 
 Party = Union[Hart, Process]
@@ -39,10 +40,11 @@ class Lock:
 def find_locks(processes: Processes, registers: Optional[Registers] = None) -> list[Lock]:
     """All locks, in order of address, with those who wait for them."""
     kernel = processes.kernel
-    places = lock_places(kernel.elf) + _pipe_places(kernel)
+    places = lock_places(kernel.elf) + _pipe_places(processes)
+    spans = [(address, kind.size) for _, address, kind in places]
     locks = [
         _lock(processes, expression, Record(kind, address, data))
-        for (expression, address, kind), data in zip(places, _read(kernel, places))
+        for (expression, address, kind), data in zip(places, kernel.read_many(spans))
         if data
     ]
     by_address = {lock.address: lock for lock in locks}
@@ -57,6 +59,7 @@ def find_locks(processes: Processes, registers: Optional[Registers] = None) -> l
     return sorted(locks, key=lambda lock: lock.address)
 
 
+@lru_cache(maxsize=4)
 def lock_places(elf: Elf) -> list[tuple[str, int, Type]]:
     """Every lock in a variable: expression, address, type. A sleeplock comes before the spinlock in
     it.
@@ -71,49 +74,12 @@ def lock_places(elf: Elf) -> list[tuple[str, int, Type]]:
     return sorted(found, key=lambda place: (place[1], place[2].name != "sleeplock"))
 
 
-def _pipe_places(kernel: Kernel) -> list[tuple[str, int, Type]]:
-    spin, pipe = kernel.elf.struct("spinlock"), kernel.elf.struct("pipe")
+def _pipe_places(processes: Processes) -> list[tuple[str, int, Type]]:
+    spin, pipe = (processes.kernel.elf.struct(name) for name in ("spinlock", "pipe"))
     if spin is None or pipe is None or not pipe.find("lock"):
         return []
-    return [(f"pipe {a:#x}.lock", a + pipe.fields["lock"].offset, spin) for a in pipes(kernel)]
-
-
-def pipes(kernel: Kernel) -> list[int]:
-    """Kernel addresses of the pipes that open files refer to."""
-    table = kernel.record("ftable")
-    if table is None:
-        return []
-    files = table.elements("file") or table.elements("files")
-    kinds = {f.get("pipe") for f in files if f.number("ref") and f.enum("type") in ("FD_PIPE", "1")}
-    return sorted(a for a in kinds if a and kernel.to_pa(a) is not None)
-
-
-def _read(kernel: Kernel, places: list[tuple[str, int, Type]]) -> list[bytes]:
-    """The bytes of each place, neighbours in one read; empty where the guest cannot be read."""
-    order = sorted(range(len(places)), key=lambda i: places[i][1])
-    data = [b""] * len(places)
-    group: list[int] = []
-
-    def flush() -> None:
-        if not group:
-            return
-        start = places[group[0]][1]
-        end = max(places[i][1] + places[i][2].size for i in group)
-        try:
-            raw = kernel.read(start, end - start)
-        except GuestError:
-            return
-        for i in group:
-            at = places[i][1] - start
-            data[i] = raw[at : at + places[i][2].size]
-
-    for i in order:
-        if group and places[i][1] - places[group[-1]][1] > NEAR:
-            flush()
-            group.clear()
-        group.append(i)
-    flush()
-    return data
+    offset = pipe.fields["lock"].offset
+    return [(f"pipe {a:#x}.lock", a + offset, spin) for a in sorted(Pipes(processes).all)]
 
 
 def _lock(processes: Processes, expression: str, r: Record) -> Lock:
@@ -168,36 +134,3 @@ def cycles(locks: list[Lock]) -> list[list[tuple[Party, Lock]]]:
             found.append([waits[k] for k in path[path.index(at) :]])
         seen.update(path)
     return found
-
-
-@dataclass
-class PipeEnds:
-    """Who has a pipe open, and how."""
-
-    address: int
-    readers: list[Process]
-    writers: list[Process]
-
-
-def pipe_ends(processes: Processes, chan: int) -> Optional[PipeEnds]:
-    """The pipe a sleep channel lies in; None if it is in no pipe."""
-    kernel = processes.kernel
-    size = kernel.elf.struct("pipe")
-    address = next(
-        (a for a in pipes(kernel) if a <= chan < a + (size.size if size else PAGE)), None
-    )
-    found = kernel.elf.variable("ftable")
-    if address is None or found is None:
-        return None
-    table = kernel.record("ftable")
-    files = {
-        f.address: f for f in (table.elements("file") if table else []) if f.get("pipe") == address
-    }
-    ends = PipeEnds(address, [], [])
-    for p in processes.used:
-        mine = [files[a] for a in p.record.numbers("ofile") if a in files]
-        if any(f.number("readable") for f in mine):
-            ends.readers.append(p)
-        if any(f.number("writable") for f in mine):
-            ends.writers.append(p)
-    return ends

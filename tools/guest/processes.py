@@ -64,7 +64,7 @@ class Processes:
             raise GuestError(
                 f"{kernel.elf.path}: no array of struct proc named proc in its debug information"
             )
-        self.slots = [self._process(i, r) for i, r in enumerate(records)]
+        self.slots = [_process(kernel, i, r) for i, r in enumerate(records)]
         self.by_address = {p.address: p for p in self.slots}
         for p in self.slots:
             p.parent = self.by_address.get(p.record.number("parent")) if p.used else None
@@ -72,23 +72,6 @@ class Processes:
         for h in self.harts:
             if h.process:
                 h.process.hart = h.number
-
-    def _process(self, slot: int, r: Record) -> Process:
-        return Process(
-            slot=slot,
-            address=r.address,
-            pid=r.number("pid"),
-            state=r.enum("state") or "-",
-            name=r.text("name") or "",
-            size=r.get("sz"),
-            root=self.kernel.root_of(r.number("pagetable")) if r.number("state") else None,
-            chan=r.number("chan"),
-            trapframe=r.get("trapframe"),
-            kstack=r.get("kstack"),
-            killed=r.get("killed"),
-            xstate=r.get("xstate"),
-            record=r,
-        )
 
     def _hart(self, number: int, r: Record) -> Hart:
         return Hart(number, r.address, self.by_address.get(r.number("proc")), r.get("noff"), r)
@@ -119,3 +102,33 @@ class Processes:
             raise GuestError(f"{text}: several processes have that name: pid {pids}")
         names = ", ".join(f"{p.pid} {p.name}" for p in self.used) or "none"
         raise GuestError(f"{text}: no such process (there are: {names})")
+
+
+def _process(kernel: Kernel, slot: int, r: Record) -> Process:
+    return Process(
+        slot=slot,
+        address=r.address,
+        pid=r.number("pid"),
+        state=r.enum("state") or "-",
+        name=r.text("name") or "",
+        size=r.get("sz"),
+        root=kernel.root_of(r.number("pagetable")) if r.number("state") else None,
+        chan=r.number("chan"),
+        trapframe=r.get("trapframe"),
+        kstack=r.get("kstack"),
+        killed=r.get("killed"),
+        xstate=r.get("xstate"),
+        record=r,
+    )
+
+
+def in_slot(kernel: Kernel, slot: int) -> Optional[Process]:
+    """One slot of proc[] by itself, its parent and hart left out: for who would rather not read
+    them all. None if there is no such slot, or it is not in use.
+    """
+    found = kernel.elf.variable("proc")
+    if found is None or found[1].target is None or not 0 <= slot < found[1].count:
+        return None
+    element = found[1].target
+    made = _process(kernel, slot, kernel.at(element, found[0] + slot * element.size))
+    return made if made.used else None

@@ -7,14 +7,15 @@ say.
 
 from __future__ import annotations
 
-import bisect
-from typing import Iterable, NamedTuple, Optional
+from functools import cached_property
+from typing import NamedTuple, Optional
 
 from tools.guest.elf import Elf
 from tools.guest.kernel import Kernel
+from tools.guest.layout import split
 from tools.guest.memory import PAGE, RAM_BASE
 from tools.guest.processes import Process, Processes
-from tools.guest.sv39 import A, D, Leaf, Range, S, Table, U, W, X
+from tools.guest.sv39 import A, D, Range, S, Table, U, W, X
 
 DEVICES = (  # QEMU virt, hw/riscv/virt.c: start, end, name
     (0x10_0000, 0x10_1000, "test finisher"),
@@ -28,10 +29,11 @@ DEVICES = (  # QEMU virt, hw/riscv/virt.c: start, end, name
 
 
 class Row(NamedTuple):
-    """A range and what it is."""
+    """A range and what it is; `stack` is the index of the kernel stack it is part of."""
 
     range: Range
     what: str
+    stack: Optional[int] = None
 
 
 def device(pa: int) -> Optional[str]:
@@ -44,16 +46,23 @@ def device(pa: int) -> Optional[str]:
 class UserRegions:
     """Names the parts of one process's memory."""
 
-    def __init__(self, processes: Processes, process: Process, table: Table, elf: Optional[Elf]):
-        self.process, self.elf = process, elf
-        kernel = processes.kernel
+    def __init__(self, kernel: Kernel, process: Process, table: Table, elf: Optional[Elf]):
+        self.kernel, self.process, self.elf = kernel, process, elf
         self.size = process.size
-        self.trapframe = kernel.to_pa(process.trapframe) if process.trapframe else None
-        symbol = kernel.elf.symbols.get("trampoline")
-        self.trampoline = kernel.to_pa(symbol.address) if symbol else None
         self.guards = [
             leaf.va for leaf in table.leaves() if not leaf.entry & U and leaf.va < (self.size or 0)
         ] + [mark.va for mark in table.problems if mark.kind == "marked"]
+
+    @cached_property
+    def trapframe(self) -> Optional[int]:
+        """Physical address of the trapframe; a kernel's own mapping of it may have to be walked."""
+        return self.kernel.to_pa(self.process.trapframe) if self.process.trapframe else None
+
+    @cached_property
+    def trampoline(self) -> Optional[int]:
+        """Physical address of the trampoline page."""
+        symbol = self.kernel.elf.symbols.get("trampoline")
+        return self.kernel.to_pa(symbol.address) if symbol else None
 
     def what(self, va: int, pa: int, flags: int) -> str:
         """The part the page at user address `va`, mapped to `pa` with these flags, belongs to."""
@@ -86,66 +95,86 @@ class UserRegions:
 
 
 def user_rows(
-    processes: Processes,
+    kernel: Kernel,
     process: Process,
     table: Table,
     elf: Optional[Elf],
-    every: bool = False,
 ) -> list[Row]:
-    """A process's table as ranges alike in permissions that are one thing; `every`: each leaf."""
-    regions = UserRegions(processes, process, table, elf)
-    return merge(
-        ((leaf, regions.what(leaf.va, leaf.pa, leaf.entry & 0x3FF)) for leaf in table.leaves()),
-        every,
-    )
-
-
-def merge(leaves: Iterable[tuple[Leaf, str]], every: bool = False) -> list[Row]:
-    """(leaf, what) pairs in order of address, as rows; `every`: none merged."""
+    """A process's table as ranges alike in permissions that are one thing."""
+    regions = UserRegions(kernel, process, table, elf)
     rows: list[Row] = []
     pa_end = 0
-    for leaf, what in leaves:
+    for leaf in table.leaves():
         flags = leaf.entry & 0x3FF
+        what = regions.what(leaf.va, leaf.pa, flags)
         r = rows[-1].range if rows and rows[-1].what == what else None
-        if (
-            every
-            or r is None
-            or r.end != leaf.va
-            or r.level != leaf.level
-            or (r.some ^ flags) & ~(A | D)
-        ):
+        if r is None or r.end != leaf.va or r.level != leaf.level or (r.some ^ flags) & ~(A | D):
             rows.append(Row(Range(leaf.va, leaf.pa, leaf.size, flags, flags, leaf.level), what))
-            pa_end = leaf.pa + leaf.size
-            continue
-        r.pieces += pa_end != leaf.pa
-        r.size += leaf.size
-        r.flags &= flags
-        r.some |= flags
+        else:
+            r.pieces += pa_end != leaf.pa
+            r.size += leaf.size
+            r.flags &= flags
+            r.some |= flags
         pa_end = leaf.pa + leaf.size
     return rows
 
 
-def kernel_rows(processes: Processes, table: Table) -> list[Row]:
+class KernelStacks:
+    """Where the kernel stacks lie: at equal distances, that of slot 0 of proc[] first, those of
+    harts (where they have such) after the last slot's.
+
+    processes: given, a stack is named after who runs on it, else after its slot.
+    """
+
+    def __init__(self, kernel: Kernel, processes: Optional[Processes] = None):
+        self.processes, self.slots, self.stride = processes, 0, 0
+        found = kernel.elf.variable("proc")
+        if found is None or found[1].target is None or found[1].count < 2:
+            return
+        address, array, element = found[0], found[1], found[1].target
+        pair = split(array, address, kernel.read(address, 2 * element.size))[:2]
+        self.first, second = (r.number("kstack") for r in pair)
+        if self.first and second:
+            self.slots, self.stride = array.count, second - self.first
+
+    def index(self, va: int) -> Optional[int]:
+        """Which stack a page mapped at `va` is part of; None if of none."""
+        if not self.stride:
+            return None
+        i = (va - self.first) // abs(self.stride) * (1 if self.stride > 0 else -1)
+        return i if 0 <= i < self.slots + HARTS else None
+
+    def name(self, index: int) -> str:
+        """Whose stack it is."""
+        if index >= self.slots:
+            return f"kernel stack of hart {index - self.slots}"
+        if self.processes is None:
+            return f"kernel stack of slot {index}"
+        p = self.processes.slots[index]
+        return "kernel stack of " + (p.label if p.used else f"slot {index}, unused")
+
+
+HARTS = 64  # more there are not
+
+
+def kernel_rows(kernel: Kernel, table: Table, stacks: KernelStacks) -> list[Row]:
     """The kernel's table (or the upper half of any) as ranges, cut where one thing ends and another
     begins.
     """
-    kernel = processes.kernel
     bounds = _bounds(kernel)
     edges = sorted({edge for start, end, _ in bounds for edge in (start, end)})
-    stacks = sorted((p.kstack, p) for p in processes.slots if p.kstack)
     rows: list[Row] = []
     for r in table.ranges(contiguous=True):
         apart = r.va not in (r.pa, r.pa + kernel.direct) and not kernel.in_image(r.pa)
-        if apart and stacks and r.va >= stacks[0][0]:
-            owner = _stack_owner(stacks, r.va)
+        index = stacks.index(r.va) if apart else None
+        if index is not None:
             last = rows[-1] if rows else None
-            if owner and last and last.what == owner and last.range.end == r.va:
+            if last and last.stack == index and last.range.end == r.va:
                 last.range.size += r.size
                 last.range.pieces += 1
-                continue
-            if owner:
-                rows.append(Row(r, owner))
-                continue
+            else:
+                rows.append(Row(r, stacks.name(index), index))
+            continue
         cuts = [r.pa, *(e for e in edges if r.pa < e < r.pa + r.size), r.pa + r.size]
         for start, end in zip(cuts, cuts[1:]):
             part = Range(r.va + start - r.pa, start, end - start, r.flags, r.some, r.level)
@@ -154,19 +183,36 @@ def kernel_rows(processes: Processes, table: Table) -> list[Row]:
     return rows
 
 
-def _stack_owner(stacks: list[tuple[int, Process]], va: int) -> Optional[str]:
-    """Whose kernel stack the page at `va` is part of; None if it lies in no stack."""
-    strides = [b[0] - a[0] for a, b in zip(stacks, stacks[1:])]
-    stride = min(strides, default=4 * PAGE)
-    i = bisect.bisect_right(stacks, va, key=lambda s: s[0]) - 1
-    start, p = stacks[i]
-    number = (va - start) // stride
-    if va - start - number * stride >= stride // 2:
-        return None
-    if not number:
-        user = f"of {p.label}" if p.used else f"of slot {p.slot}, unused"
-        return f"kernel stack {user}"
-    return f"kernel stack of hart {number - 1}" if i == len(stacks) - 1 and number <= 64 else None
+def fold_stacks(rows: list[Row]) -> list[Row]:
+    """Kernel stacks, of which there are dozens, as one row for each stretch of equal permissions."""
+    folded: list[Row] = []
+    many = 0
+    for row in rows:
+        last = folded[-1] if folded else None
+        alike = last and not (last.range.some ^ row.range.some) & ~(A | D)
+        if last and alike and last.stack is not None and row.stack is not None:
+            many += 1
+            r, s = last.range, row.range
+            merged = Range(r.va, r.pa, s.end - r.va, r.flags & s.flags, r.some | s.some, r.level)
+            folded[-1] = Row(merged, f"{many} kernel stacks, guards between", row.stack)
+        else:
+            many = 1
+            folded.append(row)
+    return folded
+
+
+def each_leaf(table: Table, rows: list[Row]) -> list[Row]:
+    """Every leaf as a row of its own, called what the row it lies in is called. `rows` are those of
+    the same table, in its order.
+    """
+    found, i = [], 0
+    for leaf in table.leaves():
+        while i + 1 < len(rows) and not rows[i].range.va <= leaf.va < rows[i].range.end:
+            i += 1
+        flags = leaf.entry & 0x3FF
+        alone = Range(leaf.va, leaf.pa, leaf.size, flags, flags, leaf.level)
+        found.append(Row(alone, rows[i].what))
+    return found
 
 
 def _bounds(kernel: Kernel) -> list[tuple[int, int, str]]:

@@ -66,11 +66,10 @@ class RemoteMemory(Memory):
             self._many([(at, min(CHUNK, pa + size - at)) for at in range(pa, pa + size, CHUNK)])
         )
 
-    def read_pages(self, addresses: Sequence[int]) -> list[bytes]:
-        parts = self._many(
-            [(pa + half, CHUNK) for pa in addresses for half in range(0, PAGE, CHUNK)]
-        )
-        n = PAGE // CHUNK
+    def read_pages(self, addresses: Sequence[int], size: int = PAGE) -> list[bytes]:
+        offsets = [(at, min(CHUNK, size - at)) for at in range(0, size, CHUNK)]
+        parts = self._many([(pa + at, length) for pa in addresses for at, length in offsets])
+        n = len(offsets)
         return [b"".join(parts[i : i + n]) for i in range(0, len(parts), n)]
 
     def _many(self, spans: Sequence[tuple[int, int]]) -> list[bytes]:

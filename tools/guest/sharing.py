@@ -115,10 +115,10 @@ def read_ahead(memory: Memory, roots: list[int]) -> None:
         return
     pages = {pa for pa in roots if pa % PAGE == 0 and memory.contains(pa, PAGE)}
     for level in (2, 1, 0):
-        order = sorted(pages)
+        part = PAGE // 2 if level == 2 else PAGE  # of a root only the user's half is wanted
         below: set[int] = set()
-        for raw in memory.read_pages(order):
+        for raw in memory.read_pages(sorted(pages), part):
             if level:
-                entries = struct.unpack("<512Q", raw)[: 256 if level == 2 else 512]
+                entries = struct.unpack(f"<{part // 8}Q", raw)
                 below.update(address_of(e) for e in entries if e & V and not e & LEAF)
         pages = {pa for pa in below if memory.contains(pa, PAGE)}

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import compress
+from operator import and_
 from typing import Iterator, NamedTuple, Optional, Sequence
 
 from tools.guest.memory import PAGE, Memory
@@ -92,11 +95,17 @@ class Range:
         return self.va + self.size
 
 
+SLOTS = range(512)
+
+
 class TablePage(NamedTuple):
+    """A page of a table, decoded. Most entries are empty: `used` has the indices of the others."""
+
     level: int
     va: int
     pa: int
     entries: Sequence[int]  # 512 of them, fewer at a root of which one half was asked for
+    used: list[int]
 
 
 @dataclass
@@ -109,33 +118,44 @@ class Table:
 
     def leaves(self) -> Iterator[Leaf]:
         """Every leaf in order of virtual address, those with a problem included."""
-        for va, level, entries in self._in_order():
+        for va, level, entries, used in self._in_order():
             size = SIZES[level]
-            for i, entry in enumerate(entries):
+            for i in used:
+                entry = entries[i]
                 if entry & V and entry & LEAF:
                     yield Leaf(va + i * size, address_of(entry), entry, level)
 
-    def _in_order(self) -> Iterator[tuple[int, int, Sequence[int]]]:
-        """Stretches of leaf entries by address: whole last-level pages, and single entries of upper
-        levels.
+    def _in_order(self) -> Iterator[tuple[int, int, Sequence[int], Sequence[int]]]:
+        """Stretches of entries by address: whole last-level pages, and single leaves of upper
+        levels. Each is first address, level, entries, and the indices of those not empty.
         """
         if self.root in self.pages:
             yield from self._below(self.pages[self.root])
 
-    def _below(self, page: TablePage) -> Iterator[tuple[int, int, Sequence[int]]]:
+    def _below(self, page: TablePage) -> Iterator[tuple[int, int, Sequence[int], Sequence[int]]]:
         if page.level == 0:
-            yield canonical(page.va), 0, page.entries
+            yield canonical(page.va), 0, page.entries, page.used
             return
-        for i, entry in enumerate(page.entries):
+        for i in page.used:
+            entry = page.entries[i]
             if not entry & V:
                 continue
-            va = page.va + i * SIZES[page.level]
             if entry & LEAF:
-                yield canonical(va), page.level, (entry,)
+                yield canonical(page.va + i * SIZES[page.level]), page.level, (entry,), (0,)
                 continue
-            below = self.pages.get(address_of(entry))
-            if below is not None and below.va == va and below.level == page.level - 1:
+            below = self.below(page, i)
+            if below is not None:
                 yield from self._below(below)
+
+    def below(self, page: TablePage, i: int) -> Optional[TablePage]:
+        """The table page that entry `i` of an upper page points to; None if it was not followed
+        there, because it is a leaf or damaged.
+        """
+        found = self.pages.get(address_of(page.entries[i]))
+        if found is None or page.entries[i] & (V | LEAF) != V:
+            return None
+        first = page.va + i * SIZES[page.level]
+        return found if (found.va, found.level) == (first, page.level - 1) else None
 
     def ranges(self, contiguous: bool = False) -> list[Range]:
         """Leaves merged while virtual addresses and permissions go on; physical ones too if
@@ -145,9 +165,10 @@ class Table:
         now = Range(0, 0, 0, 0, 0, -1)
         end = -1  # of the range so far
         ahead = 0  # what the next entry is if the physical addresses go on too, A and D apart
-        for base, level, entries in self._in_order():
+        for base, level, entries, used in self._in_order():
             size, step = SIZES[level], SIZES[level] >> 2
-            for i, entry in enumerate(entries):
+            for i in used:
+                entry = entries[i]
                 if not entry & V or not entry & LEAF:
                     continue
                 plain = entry & ALIKE
@@ -172,10 +193,9 @@ class Table:
 
 
 def read_table(memory: Memory, root: int, half: Optional[str] = None) -> Table:
-    """Reads the table under the page at physical address `root`.
+    """Reads the table under the page at physical address `root`, one read_pages() for each level.
 
-    half: "user" for root entries 0 to 255, "kernel" for 256 to 511, None for all. One bulk read per
-    table page.
+    half: "user" for root entries 0 to 255, "kernel" for 256 to 511, None for all.
     """
     table = Table(root)
     if root % PAGE or not memory.contains(root, PAGE):
@@ -188,12 +208,12 @@ def read_table(memory: Memory, root: int, half: Optional[str] = None) -> Table:
     limit = max(end for _, end in memory.extents()) >> 12
     waiting = {root: 0}  # physical address of a table page -> first virtual address it maps
     for level in (2, 1, 0):
-        data = memory.read_pages(list(waiting))
-        for (pa, va), raw in zip(waiting.items(), data):
-            entries: tuple[int, ...] = struct.unpack("<512Q", raw)
-            if level == 2 and half:
-                entries = entries[:256] if half == "user" else (0,) * 256 + entries[256:]
-            table.pages[pa] = TablePage(level, va, pa, entries)
+        part = PAGE // 2 if level == 2 and half == "user" else PAGE
+        for (pa, va), raw in zip(waiting.items(), memory.read_pages(list(waiting), part)):
+            entries: tuple[int, ...] = struct.unpack(f"<{part // 8}Q", raw)
+            if level == 2 and half == "kernel":
+                entries = (0,) * 256 + entries[256:]
+            table.pages[pa] = TablePage(level, va, pa, entries, list(compress(SLOTS, entries)))
         waiting = _next_level(memory, table, list(waiting), level, limit)
     table.problems.sort(key=lambda p: (p.va, -p.level))
     return table
@@ -209,9 +229,15 @@ def _next_level(
     size = SIZES[level]
     for pa in pages:
         page = table.pages[pa]
-        for i, entry in enumerate(page.entries):
-            if not entry or (not level and entry & 3 == 3 and entry >> 10 < limit):
-                continue  # most entries: empty, or a readable last-level leaf below the end of RAM
+        entries = page.entries
+        if not level and max(entries) >> 10 < limit:
+            used = [entries[i] for i in page.used]
+            if reduce(and_, used, V | R) == V | R:
+                continue  # most pages: nothing but readable last-level leaves below the end of RAM
+        for i in page.used:
+            entry = entries[i]
+            if not level and entry & 3 == V | R and entry >> 10 < limit:
+                continue
             va = page.va + i * size
             below = _examine(memory, table, page, i, limit)
             if below is None:

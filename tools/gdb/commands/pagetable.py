@@ -10,14 +10,12 @@ from tools.gdb.session import Command, Parser, Session, span
 from tools.guest.audit import Audit
 from tools.guest.memory import GuestError
 from tools.guest.processes import Process
-from tools.guest.regions import Row, kernel_rows, merge, user_rows
+from tools.guest.regions import KernelStacks, Row, each_leaf, fold_stacks, kernel_rows, user_rows
 from tools.guest.sharing import owner
 from tools.guest.sv39 import (
     LEAF,
-    SIZES,
     A,
     Problem,
-    Range,
     S,
     Table,
     TablePage,
@@ -65,7 +63,7 @@ class Target:
             self.root = int(text, 16)
             self._whose(session)
         elif text:
-            self._of_process(session, session.process(text))
+            self._of_process(session, session.table_owner(text))
 
     def _of_kernel(self, session: Session) -> None:
         root = session.kernel.root
@@ -163,12 +161,10 @@ class PageTable(Command):
 
 
 def _ranges(session: Session, report: Report, target: Target, table: Table, args: Any) -> None:
-    rows = _rows(session, target, table, bool(args.all))
-    leaves = sum(r.size // SIZES[r.level] for r, _ in rows)
+    rows = _rows(session, target, table, args)
+    leaves = sum(1 for _ in table.leaves())
     section = report.section("ranges", *RANGES, title=_title(target, table, leaves))
     section.extra = {"root": target.root, "pid": target.process.pid if target.process else None}
-    if not (args.all or args.json):
-        rows = _fold(rows)
     items: list[tuple[int, int, Row | Problem]] = [(r.range.va, 1, r) for r in rows]
     items += [(p.va, 0, p) for p in table.problems]
     try:
@@ -181,7 +177,7 @@ def _ranges(session: Session, report: Report, target: Target, table: Table, args
             if _inside(args, item.va, address_of(item.entry), item.size) and not wanted:
                 _problem_row(section, item)
             continue
-        r, what = item
+        r, what = item.range, item.what
         if not _inside(args, r.va, r.pa, r.size):
             continue
         if wanted and not wanted.search(letters(r.flags)):
@@ -198,29 +194,6 @@ def _ranges(session: Session, report: Report, target: Target, table: Table, args
         report.note("no entry is valid")
 
 
-def _fold(rows: list[Row]) -> list[Row]:
-    """Stacks of unused slots, of which there are dozens, as one row."""
-    folded: list[Row] = []
-    for row in rows:
-        last = folded[-1] if folded else None
-        unused = row.what.startswith("kernel stack of slot")
-        if last and unused and last.what.startswith("kernel stack") and "unused" in last.what:
-            r, n = last.range, last.range.pieces + 1
-            merged = Range(
-                r.va,
-                r.pa,
-                row.range.end - r.va,
-                r.flags & row.range.flags,
-                r.some | row.range.some,
-                0,
-                n,
-            )
-            folded[-1] = Row(merged, "kernel stacks of unused slots, guards between")
-        else:
-            folded.append(row)
-    return folded
-
-
 def _title(target: Target, table: Table, leaves: int) -> str:
     p = target.process
     size = f", sz {p.size:#x}" if p and p.size is not None else ""
@@ -228,19 +201,23 @@ def _title(target: Target, table: Table, leaves: int) -> str:
     return f"{name}: root {target.root:#x}, {len(table.pages)} table pages, {leaves} leaves{size}"
 
 
-def _rows(session: Session, target: Target, table: Table, every: bool) -> list[Row]:
-    process = target.process
+def _rows(session: Session, target: Target, table: Table, args: Any) -> list[Row]:
+    """The ranges, or with --all the leaves. Whose each kernel stack is costs reading proc[]: it is
+    said where stacks are shown one by one.
+    """
+    kernel, process = session.kernel, target.process
+    one_by_one = args.all or args.json or args.va or args.pa
     if process is not None:
-        rows = user_rows(
-            session.processes, process, table, session.programs.find(process.name), every
-        )
-        return rows
-    try:
-        if every:
-            return [row for row in merge(((leaf, "") for leaf in table.leaves()), every=True)]
-        return kernel_rows(session.processes, table)
-    except GuestError:
-        return [Row(r, "") for r in table.ranges()]
+        rows = user_rows(kernel, process, table, session.programs.find(process.name))
+    else:
+        try:
+            stacks = KernelStacks(kernel, session.processes if one_by_one else None)
+        except GuestError:
+            stacks = KernelStacks(kernel)
+        rows = kernel_rows(kernel, table, stacks)
+    if args.all:
+        return each_leaf(table, rows)
+    return rows if one_by_one else fold_stacks(rows)
 
 
 def _partners(session: Session, target: Target, table: Table) -> dict[int, str]:
@@ -295,13 +272,11 @@ def _tree(report: Report, table: Table) -> None:
         bad = sum(p.table == page.pa for p in table.problems)
         below = []
         leaves = 0
-        for i, entry in enumerate(page.entries):
-            if entry & V and entry & LEAF:
-                leaves += 1
-            elif entry & V and page.level:
-                page_below = table.pages.get(address_of(entry))
-                if page_below and page_below.va == page.va + i * SIZES[page.level]:
-                    below.append(page_below)
+        for i in page.used:
+            leaves += bool(page.entries[i] & V and page.entries[i] & LEAF)
+            page_below = table.below(page, i)
+            if page_below:
+                below.append(page_below)
         va = canonical(page.va)
         section.add(
             level=page.level, pa=page.pa, va=va, pointers=len(below), leaves=leaves, bad=bad
@@ -319,13 +294,13 @@ def vmprint(table: Table) -> str:
     lines = [f"page table {table.root:#018x}"]
 
     def visit(page: TablePage, depth: int) -> None:
-        for i, entry in enumerate(page.entries):
+        for i in page.used:
+            entry = page.entries[i]
             if not entry & V:
                 continue
-            to = address_of(entry)
-            lines.append(f"{' ..' * depth}{i}: pte {entry:#018x} pa {to:#018x}")
-            below = table.pages.get(to) if page.level and not entry & LEAF else None
-            if below and below.va == page.va + i * SIZES[page.level]:
+            lines.append(f"{' ..' * depth}{i}: pte {entry:#018x} pa {address_of(entry):#018x}")
+            below = table.below(page, i)
+            if below:
                 visit(below, depth + 1)
 
     visit(table.pages[table.root], 1)

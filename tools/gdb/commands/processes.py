@@ -7,11 +7,11 @@ from typing import Any, Optional
 from tools.gdb.report import Column, Report
 from tools.gdb.session import Command, Parser, Session
 from tools.guest.audit import party_label
-from tools.guest.layout import Record
-from tools.guest.locks import Lock, cycles, find_locks, lock_places, pipe_ends
+from tools.guest.locks import Lock, cycles, find_locks
 from tools.guest.memory import GuestError
 from tools.guest.processes import Hart, Process
 from tools.guest.stack import Frame, kernel_frames, user_frames
+from tools.guest.waits import Waits
 
 USER_MODE_END = 1 << 38  # a pc below is the user's, unless the kernel is linked there
 
@@ -48,12 +48,13 @@ class Ps(Command):
             Column("waits", "SLEEPS ON"),
         )
         registers = session.registers() if args.backtrace else {}
+        waits = Waits(processes)
         for p in chosen:
             parent = p.parent.pid if p.parent else None
             row = section.add(pid=p.pid, parent=parent, state=p.state, hart=p.hart, size=p.size)
             row.update(name=p.name, slot=p.slot, address=p.address, killed=p.killed)
             row["chan"] = p.chan if p.state == "SLEEPING" else 0
-            row["waits"] = waits_for(session, p) if p.state == "SLEEPING" else ""
+            row["waits"] = waits.of(p) if p.state == "SLEEPING" else ""
             if p.killed:
                 row["waits"] = (row["waits"] + " (killed)").strip()
             if args.backtrace:
@@ -61,39 +62,6 @@ class Ps(Command):
         if not chosen:
             report.note("no process has been made yet")
         return report
-
-
-def waits_for(session: Session, p: Process) -> str:
-    """What a sleeping process waits for, in words, with the holder of a lock or pipe."""
-    kernel, chan = session.kernel, p.chan
-    if not chan:
-        return "?"
-    symbol = kernel.name_of(chan)
-    other = session.processes.by_address.get(chan)
-    if other is not None:
-        return f"{symbol}: its children" if other is p else f"{symbol}: {other.label}"
-    if symbol is None:
-        ends = pipe_ends(session.processes, chan)
-        if ends is not None:
-            readers = _labels(ends.readers, "read by")
-            return f"pipe {ends.address:#x}, {readers}, {_labels(ends.writers, 'written by')}"
-        return f"{chan:#x}"
-    place = next((t for _, a, t in lock_places(kernel.elf) if a == chan), None)
-    if place is not None and place.name == "sleeplock":
-        lock = kernel.at(place, chan)
-        holder = next((h for h in session.processes.used if h.pid == lock.number("pid")), None)
-        named = _lock_name(session, lock)
-        return f"sleeplock {symbol}{named}, held by " + (holder.label if holder else "nobody now")
-    return symbol
-
-
-def _lock_name(session: Session, lock: Record) -> str:
-    pointer = lock.get("name")
-    return f' "{session.kernel.text(pointer)}"' if pointer else ""
-
-
-def _labels(processes: list[Process], verb: str) -> str:
-    return f"{verb} " + (", ".join(p.label for p in processes) or "nobody")
 
 
 def _backtrace(session: Session, p: Process, row: dict[str, Any], registers: Any) -> None:

@@ -1,0 +1,54 @@
+"""Kernels and disk images to measure: this tree's, and other xv6 trees' built in a copy, each with a
+program of ours as /init. What cannot be built ends the measurement with one line.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "build" / "bench"
+
+
+def fail(message: str) -> NoReturn:
+    """One line, status 2."""
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def build(command: list[str], cwd: Path) -> None:
+    """Runs a build step; its last lines are the message if it fails."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    if done.returncode != 0:
+        tail = " / ".join((done.stdout + done.stderr).strip().splitlines()[-3:])
+        fail(f"{cwd}: {' '.join(command)}: {tail}")
+
+
+def own_image(program: Path) -> tuple[Path, Path]:
+    """This tree's kernel, and an image whose /init is `program`, which has been built."""
+    scratch = WORK / program.name
+    scratch.mkdir(parents=True, exist_ok=True)
+    shutil.copy(program, scratch / "init")
+    image = scratch / "fs.img"
+    files = [str(scratch / "init"), str(ROOT / "build/fs/crypto_srv")]
+    build([str(ROOT / "build/mkfs/mkfs"), str(image), *files], ROOT)
+    return ROOT / "kernel" / "kernel", image
+
+
+def tree_image(source: Path, program: str) -> tuple[Path, Path]:
+    """Another tree's kernel and image, built in a copy whose user/init.c is the text `program`."""
+    if not (source / "kernel").is_dir() or not (source / "user" / "user.h").is_file():
+        fail(f"{source}: not an xv6 tree (no kernel/, or no user/user.h)")
+    copy = WORK / "trees" / source.resolve().name.replace(" ", "_")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns(".git"))
+    (copy / "user" / "init.c").write_text(program)
+    (copy / "README").touch()  # some trees lost it, and their image wants it
+    makefile = copy / "Makefile"
+    makefile.write_text(makefile.read_text().replace("-Werror", ""))
+    build(["make", "kernel/kernel", "fs.img"], copy)
+    return copy / "kernel" / "kernel", copy / "fs.img"
