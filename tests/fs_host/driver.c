@@ -2,7 +2,7 @@
 //   fs_host random IMAGE SEED OPS [TRACE]  one process against the model; IMAGE starts empty (mkfs without files)
 //   fs_host tight IMAGE SEED OPS           the same on an image that fills up: a failure is always allowed
 //   fs_host threads IMAGE SEED OPS         eight processes in one namespace
-//   fs_host mount IMAGE                    only what a boot does; prints the state's hash
+//   fs_host mount IMAGE [0 0 TRACE]        only what a boot does; prints the state's hash
 //   fs_host badblock IMAGE SEED OPS        one process without a model; blocks fail to be read now and then
 //   fs_host badwrite IMAGE SEED OPS N      one process against the model until the Nth write to the disk fails: prints
 //                                          the hashes of the states that may be on disk then, or how many writes it
@@ -419,15 +419,15 @@ int main(int argc, char **argv) {
   uint64 seed = argc > 3 ? strtoul(argv[3], 0, 0) : 0;
   uint ops = argc > 4 ? strtoul(argv[4], 0, 0) : 0;
   shim_init(image);
+  traced = argc > 5 && strcmp(mode, "badwrite") != 0;
+  if (traced)
+    shim_trace(argv[5]);
   seed_random(seed);
   binit();
   iinit();
   fileinit();
   fsinit(ROOTDEV);
   shim_process(1);
-  traced = argc > 5 && strcmp(mode, "badwrite") != 0;
-  if (traced)
-    shim_trace(argv[5]);
   if (strcmp(mode, "random") == 0 || strcmp(mode, "tight") == 0) {
     lenient = mode[0] == 't';
     run_random(ops);
