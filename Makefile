@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all qemu qemu-gdb gdb debug record replay print-gdbport trace test soak check skeleton lint format docs bench setup clean help FORCE
+.PHONY: all qemu qemu-gdb gdb debug record replay print-gdbport trace test soak check skeleton mutant fresh lint format docs bench setup clean help FORCE
 all:
 
 ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
@@ -236,11 +236,27 @@ check: build/setup/test.mk build/mkfs/mkfs
 skeleton:
 	@$(PYTHON) tools/submit/skeleton.py '$(OUT)'
 
+# One mistake of the catalogue in a copy of the tree: `make mutant C8` or `make mutant MUTANT=C8` (docs/exercises.md).
+ifeq ($(firstword $(MAKECMDGOALS)),mutant)
+MUTANT ?= $(word 2,$(MAKECMDGOALS))
+.PHONY: $(wordlist 2,2,$(MAKECMDGOALS))
+$(wordlist 2,2,$(MAKECMDGOALS)): mutant
+	@:
+endif
+mutant:
+	@CPUS='$(CPUS)' MEM='$(MEM)' $(PYTHON) tools/mutant '$(MUTANT)' $(MUTANTFLAGS)
+
+# README's two commands on a bare Debian, in a scratch folder; wants root and debootstrap.
+fresh: build/setup/fresh.mk
+	$(PYTHON) tests/fresh
+
 bench: build/setup/test.mk all
 	tools/bench/bench --write $(BENCH_TREES)
 
+# What somebody works on stays: mutants being mended, the recording being debugged.
 clean:
-	rm -rf build kernel/kernel fs.img .gdbinit
+	rm -rf $(filter-out build/mutants build/recording,$(wildcard build/*)) kernel/kernel fs.img .gdbinit
+	@rmdir build 2>/dev/null || true
 
 help:
 	@sed -n 's/^#: \?//p' Makefile
@@ -256,11 +272,13 @@ help:
 #: make soak       the long forms of the tests: SOAK="NAME..." MINUTES=N SEED=N; SOAK=-h lists them
 #: make check      say what is wrong with a tree that does the assignment; TREE=DIR, else this one
 #: make skeleton OUT=DIR   write the assignment to hand out
+#: make mutant ID  break a copy of this kernel on purpose and boot it; docs/exercises.md
+#: make fresh      try the two commands of README on a bare Debian, as root, with debootstrap
 #: make lint       check format, types and style; make format mends the format
 #: make docs       write the tables in docs/ anew from the source
 #: make bench      count instructions per operation; BENCH_TREES="DIR..." adds other xv6 trees
 #: make setup      install every Debian package the project uses (packages.txt)
-#: make clean      remove everything the build made
+#: make clean      remove everything the build made, but not your mutants and your recording
 #: make print-gdbport
 #:
 #: CPUS=1..8       harts, default 3
