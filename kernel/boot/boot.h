@@ -34,6 +34,21 @@ void timer_interrupt(void);
 void timer_start_slice(void); // a process starts to run here
 void timer_idle(void);        // nothing does: wake only for the next tick, if this hart counts them
 
+// Harts that keep interrupts off (boot/watchdog.c, debug builds): called at each timer interrupt.
+#ifdef DEBUG
+void watchdog(void);
+#else
+static inline void watchdog(void) {}
+#endif
+
+// What machine_vector needs of a hart; its offsets are known to entry.S.
+struct machine_scratch {
+  uint64 spare;
+  volatile uint32 *bell; // this hart's CLINT software interrupt word
+  uint64 pc;             // where the last ring met it
+};
+extern struct machine_scratch machine_scratch[];
+
 static inline uint64 time_now(void) {
   uint64 t;
   asm volatile("rdtime %0" : "=r"(t));

@@ -38,12 +38,14 @@ run_on_stack:
     li      ra, 0
     jr      a1
 
-# mscratch points at a hart's struct machine_scratch: a spare word, then the address of its CLINT word.
+# mscratch points at a hart's struct machine_scratch: a spare word, the address of its CLINT word, where it was met.
 .balign 4
 .global machine_vector
 machine_vector:
     csrrw   a0, mscratch, a0
     sd      a1, 0(a0)
+    csrr    a1, mepc
+    sd      a1, 16(a0)
     ld      a1, 8(a0)
     sw      zero, 0(a1)     # stop ringing
     li      a1, 2

@@ -1,16 +1,11 @@
 // Machine mode, once per hart: hand every trap to supervisor mode and enter it in the upper half.
 // Runs at physical addresses, so it uses no pointer that the linker stored in data.
+#include "kernel/boot/boot.h"
 #include "kernel/memlayout.h"
 #include "kernel/param.h"
 #include "kernel/riscv.h"
 
-// What machine_vector needs; its offsets are known to entry.S.
-struct machine_scratch {
-  uint64 spare;
-  volatile uint32 *bell; // this hart's CLINT software interrupt word
-};
-
-static struct machine_scratch machine_scratch[NCPU];
+struct machine_scratch machine_scratch[NCPU];
 
 // The upper half by 1 GiB leaves, all permissions: good only until kvminit() has built the real table.
 static uint64 boot_pagetable[512] __attribute__((aligned(4096)));

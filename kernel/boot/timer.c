@@ -30,11 +30,17 @@ void timer_start_slice(void) {
 }
 
 void timer_idle(void) {
-  set_deadline(mycpu()->id == 0 ? next_tick : -1UL);
+#ifdef DEBUG // the watchdog wants a sign of life
+  uint64 end = time_now() + machine.timer_frequency;
+#else
+  uint64 end = -1UL;
+#endif
+  set_deadline(mycpu()->id == 0 ? earlier(end, next_tick) : end);
 }
 
 void timer_interrupt(void) {
   uint64 now = time_now();
+  watchdog();
   if (mycpu()->id == 0 && now >= next_tick) {
     uint n = 0;
     do {
