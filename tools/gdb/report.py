@@ -76,6 +76,11 @@ class Report:
             self.notes.append(text)
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """`1 page`, `2 pages`; `many` where the plural is not with an s."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
 def to_json(report: Report) -> str:
     """One JSON object: each section's rows by its name, the notes, and text if there is any."""
     value: dict[str, Any] = {}

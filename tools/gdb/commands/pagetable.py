@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Iterable, Optional
 
-from tools.gdb.report import Column, Report, Section
+from tools.gdb.report import Column, Report, Section, counted
 from tools.gdb.session import Command, Parser, Session, span
 from tools.guest.audit import Audit
 from tools.guest.memory import GuestError
@@ -198,7 +198,8 @@ def _title(target: Target, table: Table, leaves: int) -> str:
     p = target.process
     size = f", sz {p.size:#x}" if p and p.size is not None else ""
     name = p.label if p else "page table"
-    return f"{name}: root {target.root:#x}, {len(table.pages)} table pages, {leaves} leaves{size}"
+    pages = counted(len(table.pages), "table page")
+    return f"{name}: root {target.root:#x}, {pages}, {counted(leaves, 'leaf', 'leaves')}{size}"
 
 
 def _rows(session: Session, target: Target, table: Table, args: Any) -> list[Row]:
