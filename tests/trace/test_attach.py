@@ -101,6 +101,34 @@ def test_the_last_events_before_a_panic(boot: Boot, tmp_path: Path) -> None:
         assert xv6_trace("check", path)[0] == 0
 
 
+@pytest.mark.parametrize("words", [["attach", "-o", "FILE"], ["show", "--follow", "-e", "shm"]])
+def test_the_guest_ends_while_one_watches(boot: Boot, tmp_path: Path, words: list[str]) -> None:
+    """What follows a guest ends with it, in peace, and has seen all."""
+    guest = boot(audited=False, cpus=1)
+    command = [str(tmp_path / "run.xt") if w == "FILE" else w for w in words]
+    with subprocess.Popen(
+        [TOOL, *command, "--ram", guest.ram],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tree.ROOT,
+    ) as tool:
+        assert tool.stdout
+        seen = tool.stdout.readline() if words[0] == "show" else ""  # it watches
+        while words[0] == "attach" and not (tmp_path / "run.xt").exists():
+            time.sleep(0.1)
+        guest.run("crypto_cli")
+        while "complete" not in seen and words[0] == "show":
+            seen += tool.stdout.readline()
+        guest.kill()
+        out, err = tool.communicate(timeout=300)
+    assert tool.returncode == 0, err
+    if words[0] == "show":
+        assert "the guest has ended" in err
+    else:
+        assert len(normaliser.load(tmp_path / "run.xt").of("complete")) == 1
+
+
 def guest_of(tool: "subprocess.Popen[str]") -> int:
     """QEMU's pid in the guest that a recording booted; 0 while there is none."""
     for run in (tree.BUILD / "run").glob("*/guest.json"):

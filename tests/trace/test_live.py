@@ -25,6 +25,7 @@ from tools.guest.memory import FileMemory
 from tools.trace import trace as normaliser
 from tools.trace.check import judge
 from tools.trace.follow import Follower
+from tools.trace.record import Source
 from tools.trace.requests import STEPS, Requests
 from tools.trace.table import Table
 from tools.trace.top import State, Top
@@ -226,7 +227,7 @@ def test_show_follows_a_guest(boot: Boot) -> None:
 def test_top_shows_what_runs(boot: Boot) -> None:
     """One picture names harts and processes; the state accounts for requests as they pass."""
     guest = boot()
-    top = Top(Kernel(Elf(str(tree.KERNEL)), FileMemory(str(guest.ram))))
+    top = Top(Source(Kernel(Elf(str(tree.KERNEL)), FileMemory(str(guest.ram))), guest.ram))
     guest.run("crypto_cli")
     top.gather(0.1)
     text = "\n".join(line for line, _ in top.lines(100))

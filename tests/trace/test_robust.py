@@ -132,6 +132,28 @@ def test_guests_that_do_not_get_far(built: None, tmp_path: Path) -> None:
     assert status == 2 and "panic: boot_alloc" in err
 
 
+def test_measure(path: Path, built: None) -> None:
+    """The benchmark of these tools runs to its end; how fast they are is not judged here."""
+    command: list[str | Path] = [
+        TOOL.parent / "measure",
+        "--trace",
+        path,
+        "--events",
+        "20000",
+        "--times",
+        "1",
+    ]
+    done = subprocess.run([*command, "--no-browser"], capture_output=True, text=True, cwd=tree.ROOT)
+    assert done.returncode in (0, 1), done.stderr
+    lines = [line for line in done.stdout.splitlines() if " bar " in line]
+    assert len(lines) == 9 and all("reached" in line.lower() for line in lines)
+    assert "none lost, or counted exactly  reached" in done.stdout
+    done = subprocess.run(
+        [*command[:2], "/nonexistent"], capture_output=True, text=True, cwd=tree.ROOT
+    )
+    assert done.returncode == 2 and done.stderr.startswith("measure: /nonexistent: ")
+
+
 def few(names: tuple[str, ...]) -> Table:
     """A table that knows only some events."""
     rows = [

@@ -8,13 +8,14 @@ import argparse
 import sys
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools.guest import Kernel, open_guest
 from tools.guest.elf import Elf
 from tools.guest.memory import FileMemory, GuestError
 from tools.trace.console import LINE, ROOT, Console
-from tools.trace.follow import QUICK, SLOW, Follower, describe, pump, snapshot
+from tools.trace.follow import QUICK, SLOW, Follower, describe, promptly, pump, snapshot
 from tools.trace.table import Table
 from tools.trace.tracefile import TraceError, Writer
 
@@ -81,7 +82,7 @@ def record(
     progress = Progress()
     console = Console(kernel, image, cpus, mem, f"trace={events} trace_records={ring}")
     writer = Writer(output, table)
-    with closing(writer), closing(console):
+    with closing(writer), closing(console), promptly():
         follower = Follower(Kernel(Elf(str(kernel)), FileMemory(console.info["ram"])), live=True)
         console.run(lines)
         while not follower.find():
@@ -96,7 +97,7 @@ def record(
         try:
             while not console.done.is_set():
                 if pump(follower, writer) == 0:
-                    console.done.wait(SLOW)
+                    console.done.wait(follower.pause)
                 else:
                     time.sleep(QUICK)
                 progress.say(f"{writer.count} events, {follower.lost} lost; ^C ends")
@@ -123,35 +124,35 @@ def end_of(console: Console, interrupted: bool, lines: int) -> bool:
     return not interrupted and (console.panicked or bool(console.error) and not console.typed)
 
 
-def attach(output: Path, kernel: Kernel, *, live: bool, seconds: float | None) -> dict[str, int]:
+def attach(output: Path, source: Source, seconds: float | None) -> dict[str, int]:
     """Records a guest that is there: once if it does not run, else for `seconds`, until interrupted, or until it
-    panics. Returns counts: events, lost, failed (0 or 1: it has panicked). Raises TraceError or GuestError.
+    ends. Returns counts: events, lost, failed (0 or 1: it has panicked). Raises TraceError or GuestError.
     """
-    follower = Follower(kernel, live)
+    live = source.ram is not None
+    follower = Follower(source.kernel, live)
     if not follower.find():
-        raise TraceError(f"{kernel.elf.path}: this guest has no trace rings (yet)")
+        raise TraceError(f"{source.kernel.elf.path}: this guest has no trace rings (yet)")
     progress = Progress()
     writer = Writer(output, follower.table)
-    with closing(writer):
+    with closing(writer), promptly():
         describe(follower, writer)
         snapshot(follower, writer)
-        pump(follower, writer)
         end = time.monotonic() + seconds if seconds is not None else None
         try:
             while live and (end is None or time.monotonic() < end):
                 if pump(follower, writer):
                     time.sleep(QUICK)
-                elif follower.panicked():
+                elif source.over():
                     break
                 else:
-                    time.sleep(SLOW)
+                    time.sleep(follower.pause)
                 progress.say(f"{writer.count} events, {follower.lost} lost; ^C ends")
         except KeyboardInterrupt:
             pass
-        failed = follower.panicked()
-        follower.live = live and not failed  # what a dead guest left unfinished stays so
+        follower.live = not source.over()  # what a dead guest left unfinished stays so
         pump(follower, writer)
     progress.end()
+    failed = bool(source.kernel.number("panicked"))
     if failed:
         print(f"xv6-trace: {PANICKED}", file=sys.stderr)
     return {"events": writer.count, "lost": follower.lost, "failed": int(failed)}
@@ -166,20 +167,37 @@ def running() -> Path:
     raise TraceError(f"which guest? {many}; say --ram FILE")
 
 
-def open_source(options: argparse.Namespace) -> tuple[Kernel, bool]:
-    """The guest that --ram, --gdb, --dump or --core names (or the one that runs), and whether it lives."""
+@dataclass(frozen=True)
+class Source:
+    """A guest to read. `ram`: the memory file of one that runs; None for one that is halted or dead."""
+
+    kernel: Kernel
+    ram: Path | None
+
+    def over(self) -> bool:
+        """Whether there will be no more events: the guest is gone, or has panicked."""
+        return self.ram is None or not self.ram.exists() or bool(self.kernel.number("panicked"))
+
+
+def open_source(options: argparse.Namespace, must_run: str = "") -> Source:
+    """The guest that --ram, --gdb, --dump or --core names, or the one that runs from this tree. `must_run` names who
+    needs one that runs. Raises TraceError or GuestError.
+    """
     kernel = str(options.kernel)
     if not Path(kernel).is_file():
         raise TraceError(f"{kernel}: no such file; 'make' builds it")
+    dead = options.gdb or options.core or options.dump
+    if dead and must_run:
+        raise TraceError(f"{must_run} needs a guest that runs")
     if options.gdb:
-        return open_guest(kernel, connect=options.gdb), False
-    source = options.core or options.dump or options.ram or str(running())
-    guest = open_guest(kernel, core=source) if options.core else open_guest(kernel, ram=source)
+        return Source(open_guest(kernel, connect=options.gdb), None)
+    path = dead or options.ram or str(running())
+    guest = open_guest(kernel, core=path) if options.core else open_guest(kernel, ram=path)
     try:
         guest.number("trace_mask")
     except GuestError as error:
-        raise TraceError(f"{source}: not the memory of a guest of {kernel}: {error}") from None
-    return guest, not (options.core or options.dump)
+        raise TraceError(f"{path}: not the memory of a guest of {kernel}: {error}") from None
+    return Source(guest, None if dead else Path(path))
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -223,7 +241,5 @@ def run_record(options: argparse.Namespace) -> int:
 
 def run_attach(options: argparse.Namespace) -> int:
     """The subcommand."""
-    kernel, live = open_source(options)
-    return report_counts(
-        options.output, attach(options.output, kernel, live=live, seconds=options.seconds)
-    )
+    counts = attach(options.output, open_source(options), options.seconds)
+    return report_counts(options.output, counts)

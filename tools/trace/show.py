@@ -10,7 +10,7 @@ import numpy as np
 
 from tools.trace import trace as normaliser
 from tools.trace.filters import selected
-from tools.trace.follow import SLOW, Follower, symbols_of
+from tools.trace.follow import Follower, symbols_of
 from tools.trace.record import open_source
 from tools.trace.table import RECORD
 from tools.trace.text import HEADING, Formatter
@@ -49,18 +49,16 @@ def print_trace(trace: Trace, options: argparse.Namespace) -> None:
 
 
 def follow(options: argparse.Namespace) -> int:
-    """Prints events as a running guest emits them, until interrupted. A block is held back for one turn, so that
-    all harts' records of its time are there when it is sorted.
+    """Prints events as a running guest emits them, until interrupted or the guest ends. A block is held back for
+    one turn, so that all harts' records of its time are there when it is sorted.
     """
-    kernel, live = open_source(options)
-    if not live:
-        raise TraceError("--follow needs a guest that runs")
-    follower = Follower(kernel, live)
+    source = open_source(options, must_run="--follow")
+    follower = Follower(source.kernel, live=True)
     if not follower.find():
         raise TraceError("this guest has no trace rings (yet)")
     follower.skip()
     about = {"frequency": follower.frequency}
-    symbols = symbols_of(kernel.elf)
+    symbols = symbols_of(source.kernel.elf)
     processes = follower.processes(0)
     held = np.zeros(0, RECORD)
     print(HEADING, flush=True)
@@ -87,7 +85,10 @@ def follow(options: argparse.Namespace) -> int:
             if follower.lost > lost:
                 print(f"... {follower.lost - lost} events lost ...", flush=True)
             held = fresh
-            time.sleep(SLOW)
+            if not len(held) and source.over():
+                print("xv6-trace: the guest has ended", file=sys.stderr)
+                return 0
+            time.sleep(follower.pause)
     except KeyboardInterrupt:
         return 0
 

@@ -13,7 +13,7 @@ from tools.guest.sv39 import C, R, S, U, W, X
 from tools.trace.table import EventInfo
 from tools.trace.trace import Trace
 
-BLOCK = 100_000  # records formatted at a time
+BLOCK = 10_000  # records formatted at a time
 HEADING = "        time  hart   pid program         event         arguments"
 PTE_LETTERS = ((R, "r"), (W, "w"), (X, "x"), (U, "u"), (S, "S"), (C, "C"))
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import argparse
 import curses
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from tools.guest import Kernel, Processes
+from tools.guest import Processes
 from tools.guest.memory import GuestError
 from tools.guest.sharing import Mappings
 from tools.trace.follow import Follower
-from tools.trace.record import open_source
+from tools.trace.record import Source, open_source
 from tools.trace.requests import INIT
 from tools.trace.table import Table
 from tools.trace.tracefile import TraceError
@@ -102,9 +103,9 @@ class State:
 class Top:
     """The screen."""
 
-    def __init__(self, kernel: Kernel):
-        self.kernel = kernel
-        self.follower = Follower(kernel, live=True)
+    def __init__(self, source: Source):
+        self.source, self.kernel = source, source.kernel
+        self.follower = Follower(self.kernel, live=True)
         if not self.follower.find():
             raise TraceError("this guest has no trace rings (yet)")
         self.follower.skip()
@@ -116,6 +117,7 @@ class Top:
         """Follows the rings for so long."""
         end = time.monotonic() + seconds
         total = 0
+        self.state.counts = {}
         while (left := end - time.monotonic()) > 0:
             records = self.follower.poll()
             total += len(records)
@@ -170,16 +172,15 @@ class Top:
             rows.append(
                 (f"{p.label}: {'sleeps on ' + on if on else p.state.lower()}"[:width], False)
             )
-        s.counts = {}
         return rows
 
     def loop(self, screen: "curses.window") -> None:
-        """Draws until q."""
+        """Draws until q, or the guest ends."""
         curses.use_default_colors()
         curses.curs_set(0)
         screen.nodelay(True)
         rows: list[tuple[str, bool]] = []
-        while True:
+        while not self.source.over():
             if not self.paused or not rows:
                 self.gather(PERIOD)
             else:
@@ -208,13 +209,13 @@ class Top:
 
 def run(options: argparse.Namespace) -> int:
     """The subcommand."""
-    kernel, live = open_source(options)
-    if not live:
-        raise TraceError("top needs a guest that runs")
-    top = Top(kernel)
+    source = open_source(options, must_run="top")
+    top = Top(source)
     if options.once:
         top.gather(PERIOD)
         print("\n".join(text for text, _ in top.lines(100)))
         return 0
     curses.wrapper(top.loop)
+    if source.over():
+        print("xv6-trace: the guest has ended", file=sys.stderr)
     return 0

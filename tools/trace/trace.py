@@ -17,6 +17,7 @@ from tools.trace.tracefile import FREQUENCY, Contents, Symbols
 
 UNKNOWN = "?"
 IDLE = "-"  # pid 0: the scheduler
+STRETCH = 16384  # records sorted at a time, if they allow it
 
 
 @dataclass(frozen=True)
@@ -220,8 +221,26 @@ def _gaps(records: np.ndarray) -> tuple[list[Loss], dict[int, int], np.ndarray]:
     return losses, {hart: n for hart, n in before.items() if n}, np.concatenate(copies)
 
 
+def _sort(records: np.ndarray) -> None:
+    """Puts records in order of time, in their place and keeping the order of equal ones. They come from several
+    rings read in turn, so what must move moves a little: stretch by stretch, little memory is touched.
+    """
+    time = np.ascontiguousarray(records["time"])
+    if not np.any(time[1:] < time[:-1]):
+        return
+    order = np.argsort(time, kind="stable")
+    del time
+    whole = records.view(f"V{RECORD.itemsize}")  # by fields takes many times longer
+    ends = np.flatnonzero(np.maximum.accumulate(order) == np.arange(len(order))) + 1
+    start = 0
+    while start < len(order):  # nothing before an end belongs behind it
+        end = int(ends[min(int(np.searchsorted(ends, start + STRETCH)), len(ends) - 1)])
+        whole[start:end] = whole.take(order[start:end])
+        start = end
+
+
 def normalise(contents: Contents) -> Trace:
-    """Orders the records, drops those read twice, and finds out what is missing.
+    """Orders the records, those of `contents` themselves, drops those read twice, and finds out what is missing.
 
     Columns are copied out before they are worked on: a record is a cache line, so each look at a column of the
     records themselves walks through all of their memory.
@@ -230,11 +249,7 @@ def normalise(contents: Contents) -> Trace:
     losses, before, copies = _gaps(records)
     if len(copies):
         records = np.delete(records, copies)
-    time = np.ascontiguousarray(records["time"])
-    if np.any(time[1:] < time[:-1]):
-        order = np.argsort(time, kind="stable")
-        whole = records.view(f"V{RECORD.itemsize}")  # by fields takes many times longer
-        records = whole.take(order).view(RECORD)
+    _sort(records)
     return Trace(
         contents.table,
         records,
