@@ -21,7 +21,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all qemu qemu-gdb gdb debug record replay print-gdbport trace test soak check skeleton mutant fresh lint format docs bench setup clean help FORCE
+.PHONY: all qemu qemu-gdb gdb debug record replay print-gdbport trace test soak mutants check skeleton mutant fresh lint format docs bench setup clean help FORCE
 all:
 
 ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
@@ -218,6 +218,13 @@ soak: build/setup/test.mk all test-programs
 	@$(MAKE) --no-print-directory DEBUG=1 all
 	@$(PYTHON) -m tests.soak --seed '$(SEED)' $(if $(MINUTES),--minutes '$(MINUTES)') $(SOAK)
 
+# Plants each patch of tests/mutants in a copy of this tree and has `submit check` find it. ID names some, ONLY=1 runs
+# their own probes alone.
+ID ?=
+ONLY ?=
+mutants: build/setup/test.mk build/mkfs/mkfs
+	@$(PYTHON) -m tests.mutants $(if $(ONLY),--only-own) $(ID)
+
 lint: build/setup/test.mk all
 	tools/lint/check
 
@@ -270,6 +277,7 @@ help:
 #: make trace      record a run and draw it: build/trace.html
 #: make test       build and run every test; TESTS=tests/test_boot.py runs one file
 #: make soak       the long forms of the tests: SOAK="NAME..." MINUTES=N SEED=N; SOAK=-h lists them
+#: make mutants    the checker against known mistakes: ID="M2 X4" names some, ONLY=1 is faster
 #: make check      say what is wrong with a tree that does the assignment; TREE=DIR, else this one
 #: make skeleton OUT=DIR   write the assignment to hand out
 #: make mutant ID  break a copy of this kernel on purpose and boot it; docs/exercises.md

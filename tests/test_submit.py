@@ -6,6 +6,7 @@ Trees are clones of this one with a mutant's patch; `--only` keeps each to the p
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import tempfile
 import zipfile
@@ -14,14 +15,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests import mutants
 from tests.harness import tree
 from tools.guest.memory import GuestError
 from tools.submit import report, sandbox, skeleton
 from tools.submit import tree as trees_of
-from tools.submit.findings import CATALOGUE, Finding, Report
+from tools.submit.findings import CATALOGUE, MISSING, Finding, Report
 
 SUBMIT = tree.ROOT / "tools" / "submit" / "submit"
-MUTANTS = tree.ROOT / "tests" / "mutants"
 DOCS = tree.ROOT / "docs" / "mistakes"
 
 
@@ -40,36 +41,34 @@ def tiny(folder: Path, makefile: str = "all:\n\tfalse\n") -> Path:
     return folder
 
 
-def mutant(folder: Path, name: str) -> Path:
-    """This tree with one mistake."""
-    tree.clone(folder)
-    with open(MUTANTS / f"{name}.patch", encoding="utf-8") as patch:
-        subprocess.run(["patch", "-s", "-p1"], cwd=folder, stdin=patch, check=True)
-    return folder
+@pytest.mark.parametrize("name", mutants.names())
+def test_mutants_apply(name: str) -> None:
+    """Each patch fits the tree as it is now, names ids of the catalogue, and says what it breaks."""
+    assert set(name.split("+")) <= set(CATALOGUE)
+    assert re.fullmatch(r"[A-Z].*\.", mutants.breaks(name))
+    command = ["git", "apply", "--check", str(mutants.path(name))]
+    done = subprocess.run(command, cwd=tree.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("patch", sorted(p.stem for p in MUTANTS.glob("*.patch")))
-def test_mutants_apply(patch: str) -> None:
-    """Each patch fits the kernel as it is now, and names ids of the catalogue."""
-    assert set(patch.split("+")) <= set(CATALOGUE)
-    with open(MUTANTS / f"{patch}.patch", encoding="utf-8") as text:
-        command = ["patch", "--dry-run", "-f", "-p1"]
-        done = subprocess.run(command, cwd=tree.ROOT, stdin=text, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+def test_every_id_has_a_mutant() -> None:
+    """Alone, or in a pair."""
+    assert {id for n in mutants.names() for id in n.split("+")} == set(CATALOGUE) - {MISSING}
 
 
 @pytest.mark.parametrize(
     "name, only, function, file",
     [
         ("M2", "M1,M2,M3,M6,X2,L1", "map_shared_pages", "kernel/mm/shmem.c"),
-        ("C5", "C5,X7", "main", "user/crypto_srv.c"),
+        ("C5", "C5,X7", "answer", "user/crypto_srv.c"),
     ],
 )
 def test_mutant_is_found(
     built: None, tmp_path: Path, name: str, only: str, function: str, file: str
 ) -> None:
     """The finding, in its place, and no other."""
-    done = submit("check", mutant(tmp_path / "tree", name), "--only", only, "--json")
+    planted = mutants.plant(name, tmp_path / "tree")
+    done = submit("check", planted, "--only", only, "--json")
     result = json.loads(done.stdout)
     assert done.returncode == 1, done.stderr
     assert [f["id"] for f in result["findings"]] == [name]

@@ -17,11 +17,11 @@ Entry = list[Any]  # one type: ["int", name, size, signed] and so on, see elf.py
 
 
 def extract(path: str) -> dict[str, Any]:
-    """Types, global variables and the lock parameter of `acquire`, as JSON can hold them."""
+    """Types, global variables, functions and the lock parameter of `acquire`, as JSON can hold them."""
     with open(path, "rb") as f:
         elf = ELFFile(f)
         if not elf.has_dwarf_info():
-            return {"types": [], "structs": {}, "variables": {}, "parameters": []}
+            return {"types": [], "structs": {}, "variables": {}, "parameters": [], "functions": []}
         reader = _Reader(elf.get_dwarf_info())
         return reader.result()
 
@@ -45,22 +45,29 @@ def lines(path: str) -> dict[str, Any]:
 
 
 def _unit_lines(program: Any, files: dict[str, int]) -> list[tuple[int, int, int]]:
-    five = program.header["version"] >= 5
-    directories = [_text(d) for d in program.header["include_directory"]]
-    names = []
-    for entry in program.header["file_entry"]:
-        index = entry["dir_index"] - (0 if five else 1)
-        directory = directories[index] if 0 <= index < len(directories) else ""
-        name = _text(entry["name"])
-        names.append(f"{directory}/{name}" if directory and not name.startswith("/") else name)
+    names = _file_names(program)
     rows = []
     for entry in program.get_entries():
         state = entry.state
-        if state is None or state.file - (0 if five else 1) not in range(len(names)):
+        if state is None or state.file not in names:
             continue
-        index = files.setdefault(names[state.file - (0 if five else 1)], len(files))
+        index = files.setdefault(names[state.file], len(files))
         rows.append((state.address, index, 0 if state.end_sequence else state.line))
     return rows
+
+
+def _file_names(program: Any) -> dict[int, str]:
+    """The files of a unit by the numbers its entries have for them."""
+    first = 0 if program.header["version"] >= 5 else 1
+    directories = [_text(d) for d in program.header["include_directory"]]
+    names = {}
+    for number, entry in enumerate(program.header["file_entry"], first):
+        index = entry["dir_index"] - first
+        directory = directories[index] if 0 <= index < len(directories) else ""
+        name = _text(entry["name"])
+        relative = directory and not name.startswith("/")
+        names[number] = f"{directory}/{name}" if relative else name
+    return names
 
 
 def _text(value: Any) -> str:
@@ -80,18 +87,31 @@ class _Reader:
         self.structs: dict[str, int] = {}
         self.variables: dict[str, list[int]] = {}
         self.parameters: list[list[Any]] = []
+        self.functions: list[list[Any]] = []
         self.locations = info.location_lists()
 
     def result(self) -> dict[str, Any]:
         for unit in self.info.iter_CUs():
+            program = self.info.line_program_for_CU(unit)
+            files = _file_names(program) if program else {}
             for die in unit.get_top_DIE().iter_children():
                 self.top(unit, die)
+                self.function(files, die)
         return {
             "types": self.types,
             "structs": self.structs,
             "variables": self.variables,
             "parameters": self.parameters,
+            "functions": self.functions,
         }
+
+    def function(self, files: dict[int, str], die: Any) -> None:
+        """Where a function is written, also one that is only ever inlined: [file, line, name]."""
+        if die.tag != "DW_TAG_subprogram" or "DW_AT_declaration" in die.attributes:
+            return
+        line, file = _number(die, "DW_AT_decl_line"), _number(die, "DW_AT_decl_file")
+        if line and file in files and (name := _name(die)):
+            self.functions.append([files[file], line, name])
 
     def top(self, unit: Any, die: Any) -> None:
         name = _name(die)

@@ -20,7 +20,7 @@ from typing import Any, Callable, Optional
 from tools.guest.layout import Field, Type
 from tools.guest.memory import GuestError
 
-FORMAT = 1  # of the cache; change it with what dwarf.py returns
+FORMAT = 2  # of the cache; change it with what dwarf.py returns
 
 
 @dataclass(frozen=True)
@@ -228,6 +228,13 @@ class Elf:
         if i < 0 or not rows[i][2]:
             return None
         return files[rows[i][1]], rows[i][2]
+
+    def function_at(self, file: str, line: int) -> Optional[str]:
+        """The function whose text holds a line, whatever it was inlined into; None if none is known."""
+        starts = [
+            (at, name) for f, at, name in self._debug["functions"] if f == file and at <= line
+        ]
+        return str(max(starts)[1]) if starts else None
 
 
 def _made(path: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

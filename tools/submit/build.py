@@ -136,3 +136,19 @@ def _programs(root: Path) -> dict[str, Path]:
                 if path.is_file() and file.read(4) == b"\x7fELF":
                     found.setdefault(path.name[1:], path)
     return found
+
+
+def as_written(built: Build, name: str, folder: Path) -> Optional[Path]:
+    """A user program compiled with -O0, so that each access in its source is one in its code; None
+    if this Makefile's commands can't be had for that. folder: for a copy of the tree, must not exist.
+    """
+    root = built.tree.root
+    shutil.copytree(root, folder, symlinks=True)
+    program, source = built.programs[name].relative_to(root), f"user/{name}.c"
+    command = ["make", "-n", "-W", source, f"TOOLPREFIX={built.prefix}", str(program)]
+    asked = sandbox.run(command, folder, 60)
+    script = asked.output.replace("\\\n", " ").splitlines()
+    lines = [line + " -O0" if "gcc" in line and source in line else line for line in script]
+    (folder / program).unlink()
+    sandbox.run(["sh", "-ec", "\n".join(lines)], folder, 60)
+    return folder / program if (folder / program).is_file() else None

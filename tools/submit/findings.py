@@ -64,7 +64,11 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "X7": (ERROR, "a 32-bit fetch into a 64-bit variable", ("sys_map_shared_pages",)),
     "X8": (ERROR, "a process's own frames are never freed", ("uvmunmap",)),
     "T1": (WARNING, "the student's own test cannot fail", ("main",)),
-    "Q1": (NOTE, "requests in a full queue are lost (given code)", ("shmem_queue_insert",)),
+    "Q1": (
+        NOTE,
+        "requests in a full queue are lost (given code)",
+        ("shmem_queue_insert", "queue_add"),
+    ),
     "Q2": (NOTE, "crypto_op takes any address (given code)", ("sys_crypto_op",)),
     "Q3": (
         ERROR,

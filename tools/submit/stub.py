@@ -21,10 +21,11 @@ assert set(REGISTERS) == set(ORDER) - {"zero"}
 
 @dataclass
 class Stop:
-    """Where the guest stopped: the hart (from 0), and the watched address if a watchpoint hit."""
+    """Where the guest stopped: the hart (from 0), and, if a watchpoint hit, its address and kind."""
 
     hart: int
     watched: Optional[int]
+    kind: str = CODE
 
 
 class Stub:
@@ -63,9 +64,11 @@ class Stub:
         finally:
             self.socket.settimeout(60.0)
         fields = dict(f.split(":", 1) for f in answer[3:].split(";") if ":" in f)
-        watched = next((fields[k] for k in ("watch", "rwatch", "awatch") if k in fields), None)
-        thread = fields.get("thread", "1").rsplit(".", 1)[-1]
-        return Stop(int(thread, 16) - 1, int(watched, 16) if watched else None)
+        hart = int(fields.get("thread", "1").rsplit(".", 1)[-1], 16) - 1
+        for name, kind in (("watch", WRITE), ("rwatch", READ)):
+            if name in fields:
+                return Stop(hart, int(fields[name], 16), kind)
+        return Stop(hart, None)
 
     def interrupt(self) -> Optional[Stop]:
         """Stops a running guest."""

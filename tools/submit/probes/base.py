@@ -29,6 +29,9 @@ LOCK_PANICS = (
     "pop_off",
     "sched interruptible",
 )
+FINDER = re.compile(
+    r"(find|get|look|alloc)_?\w*"
+)  # looks a process up: whoever calls it is to blame
 LIBRARY = {"panic", "kerneltrap", "kernelvec", "usertrap", "syscall", "walk", "mappages", "memmove"}
 
 
@@ -74,8 +77,13 @@ class Outcome:
         if self.answer is not None:
             value = self.answer.value
             return f"returned {value}" if -4096 < value < 4096 else f"returned {value:#x}"
-        where = " < ".join(_frame(f) for f in self.frames[:6] if f.function != "kernelvec")
+        where = chain_text(self.frames)
         return f"{self.error.text if self.error else '?'}" + (f" in {where}" if where else "")
+
+
+def chain_text(frames: list[Frame]) -> str:
+    """A backtrace in one line, innermost first."""
+    return " < ".join(_frame(f) for f in frames[:6] if f.function != "kernelvec")
 
 
 def _frame(frame: Frame) -> str:
@@ -141,7 +149,11 @@ class Bench:
         line: Optional[tuple[str, int]] = None,
         elf: Optional[Elf] = None,
     ) -> None:
-        """Books a finding. A second one of the same id adds its evidence to the first."""
+        """Books a finding. A second one of the same id adds its evidence to the first.
+
+        function: where it is, if not where the catalogue has it; line: file and line, if not the
+        function's own; elf: the program, if not the kernel.
+        """
         if id == self.stop_at and self.session:
             caught = Caught(self.session, [sentence, *evidence])
             self.hold(caught)  # while the guest is still there
@@ -160,6 +172,7 @@ class Bench:
                 line = line or elf.line(symbol.address)
                 break
         file, number = line or ("", 0)
+        function = line and elf.function_at(*line) or function  # also one that was inlined
         reproduce = f"submit debug TREE {id}"
         docs = docs_page(id)
         self.report.findings.append(
@@ -225,6 +238,15 @@ def culprit(outcome: Outcome) -> Optional[Frame]:
     for frame in outcome.frames:
         if frame.function and frame.function not in LIBRARY and frame.line:
             return frame
+    return None
+
+
+def locker(frames: list[Frame]) -> Optional[tuple[str, int]]:
+    """The line that takes a lock it should not, of a chain that ends in acquire()."""
+    for frame in frames:
+        name = frame.function or ""
+        if name and name not in (*LOCK_PANICS, *LIBRARY) and not FINDER.fullmatch(name):
+            return frame.line
     return None
 
 

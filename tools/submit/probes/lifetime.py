@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tools.submit.probes.base import PAGE, Bench, Probe
+from typing import Optional
+
+from tools.submit.probes.base import PAGE, Bench, Outcome, Probe
+from tools.submit.session import Actor, Answer, Session
+from tools.submit.shape import Calls
+from tools.submit.watch import releaser
 
 
 def own_frames(bench: Bench) -> None:
@@ -19,7 +24,29 @@ def own_frames(bench: Bench) -> None:
                 "X8",
                 f"{lost} frames are lost each time a process exits, mapping or not.",
                 [f"free frames after each of three forks and exits: {counts}"],
+                line=_release_of_own(bench),
             )
+
+
+def _release_of_own(bench: Bench) -> Optional[tuple[str, int]]:
+    """Where the kernel handles a page of a process that leaves."""
+    with bench.guest() as (g, _):
+        child = g.fork(1)
+        child.fill(g.arena, PAGE, 1)
+        return _line(g, child, g.arena)
+
+
+def _line(g: Session, actor: Actor, va: int) -> Optional[tuple[str, int]]:
+    frames = releaser(g, actor, va)
+    return frames[0].line if frames else None
+
+
+def held_release(bench: Bench) -> Optional[tuple[str, int]]:
+    """Where the kernel handles a shared page of a holder that leaves."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        at = calls.share(g.main, child, g.arena, PAGE).value
+        return _line(g, child, at)
 
 
 def fork_of_holder(bench: Bench) -> None:
@@ -63,35 +90,94 @@ def fork_of_holder(bench: Bench) -> None:
 def owner_first(bench: Bench) -> None:
     """The owner of a frame exits while another process maps it."""
     with bench.guest() as (g, calls):
-        owner = g.fork(1)
-        owner.fill(g.arena, 2 * PAGE, 1)
-        holder = g.fork(2, parent=owner)
-        outcome = bench.attempt(g, lambda: calls.share(owner, holder, g.arena, PAGE))
-        if not outcome.accepted:
+        pair = _owner_and_holder(bench, g, calls)
+        if pair is None:
             bench.undecided("L3", "no mapping could be made")
             return
-        page = g.quiet().page(holder.pid, outcome.value)
+        owner, holder, at = pair
+        page = g.quiet().page(holder.pid, at)
         end = bench.farewell(g, owner)
         if end.error or page is None:
             bench.undecided("L3", f"the owner does not leave: {end}")
             return
         look = g.quiet()
-        now = look.page(holder.pid, outcome.value)
-        if now and now.pa == page.pa and (page.pa in look.free):
-            bench.find(
-                "L3",
-                "When the owner of a shared frame exits first, the frame is freed while another "
-                "process maps it.",
-                [
-                    f"pid {owner.pid} has exited",
-                    f"pid {holder.pid} maps {now}",
-                    "the frame is on the free list",
-                ],
-            )
+        now = look.page(holder.pid, at)
+        found = now and now.pa == page.pa and page.pa in look.free
+    if found:
+        with bench.guest() as (g, calls):
+            pair = _owner_and_holder(bench, g, calls)
+            line = _line(g, pair[0], g.arena) if pair else None
+        bench.find(
+            "L3",
+            "When the owner of a shared frame exits first, the frame is freed while another "
+            "process maps it.",
+            [
+                f"pid {owner.pid} has exited",
+                f"pid {holder.pid} maps {now}",
+                "the frame is on the free list",
+            ],
+            line=line,
+        )
+
+
+def _owner_and_holder(bench: Bench, g: Session, calls: Calls) -> Optional[tuple[Actor, Actor, int]]:
+    """A process, a child of it that maps a page of its memory, and where."""
+    owner = g.fork(1)
+    owner.fill(g.arena, 2 * PAGE, 1)
+    holder = g.fork(2, parent=owner)
+    outcome = bench.attempt(g, lambda: calls.share(owner, holder, g.arena, PAGE))
+    return (owner, holder, outcome.value) if outcome.accepted else None
+
+
+def coming_and_going(bench: Bench) -> None:
+    """Owner and holder come, share a page and go, the holder first; with and without an unmapping."""
+    lost = {}
+    for undo in (False, True) if bench.shape.unmap_order else (False,):
+        with bench.guest() as (g, calls):
+            counts = []
+            for _round in range(3):
+                outcome = _one_round(bench, g, calls, undo)
+                if outcome.error or not outcome.accepted:
+                    bench.undecided("L4", f"owner and holder don't come and go: {outcome}")
+                    return
+                counts.append(len(g.quiet().free.frames))
+            lost[undo] = (counts[1] - counts[2], counts)
+            if counts[0] - counts[1] != counts[1] - counts[2]:
+                lost[undo] = (0, counts)
+    frames, counts = max(lost.values())
+    if frames <= 0 or bench.found("X8"):
+        return
+    unmapping = lost[False][0] <= 0
+    bench.find(
+        "L4",
+        f"{frames} frame{'s are' if frames > 1 else ' is'} lost each time a process shares a page "
+        f"with its child{', the child unmaps it' if unmapping else ''} and both exit.",
+        [f"free frames after each of three such rounds: {counts}"],
+        function="unmap_shared_pages" if unmapping else "",
+        line=None if unmapping else held_release(bench),
+    )
+
+
+def _one_round(bench: Bench, g: Session, calls: Calls, undo: bool) -> Outcome:
+    pair = _owner_and_holder(bench, g, calls)
+    if pair is None:
+        return Outcome(None)
+    owner, holder, at = pair
+
+    def go() -> Answer:
+        if undo:
+            calls.unmap(holder, at, PAGE)
+        holder.exit()
+        owner.wait()
+        owner.exit()
+        return g.main.ask("W")
+
+    return bench.attempt(g, go)
 
 
 PROBES = [
     Probe("own frames", ("X8",), (), own_frames, stage=1),
     Probe("fork of a holder", ("L2",), ("map",), fork_of_holder),
     Probe("owner first", ("L3",), ("map",), owner_first),
+    Probe("coming and going", ("L4",), ("map",), coming_and_going),
 ]

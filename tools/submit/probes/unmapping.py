@@ -47,6 +47,8 @@ def pairs(bench: Bench) -> None:
             outcome = bench.attempt(g, lambda: calls.unmap(child, at + offset, size))
             what = f"unmap {size} bytes at offset {offset:#x} of a mapping of {count} page(s): {outcome}"
             after = None if outcome.panic else g.quiet()
+            if after:
+                _judge_freed(bench, mapped, after, g, count, what)
             _judge_pair(bench, outcome, start, mapped, after, child.pid, offset, count, what)
             end = bench.farewell(g, child) if after else outcome
             if after and end.panic:
@@ -55,6 +57,25 @@ def pairs(bench: Bench) -> None:
                     "After a mapping was undone, the process cannot leave without a panic.",
                     [what, *changes(mapped, after, child.pid), f"when it is reaped: {end}"],
                 )
+
+
+def _judge_freed(
+    bench: Bench, mapped: Look, after: Look, g: Session, count: int, what: str
+) -> None:
+    """Unmapping must leave the frames to their owner."""
+    sources = [mapped.page(g.main.pid, g.arena + i * PAGE) for i in range(count)]
+    freed = [page for page in sources if page and page.pa in after.free]
+    if (freed or after.free.problem) and not bench.found("L1"):
+        bench.find(
+            "L1",
+            "Unmapping a shared frame frees it under its owner.",
+            [
+                what,
+                *(f"pid {g.main.pid} still maps {page}, but the frame is free" for page in freed),
+            ]
+            + ([f"free list: {after.free.problem}"] if after.free.problem else []),
+            function="unmap_shared_pages",
+        )
 
 
 def _judge_pair(
@@ -230,7 +251,7 @@ def not_the_top(bench: Bench) -> None:
 
 
 PROBES = [
-    Probe("unmap pairs", ("U1", "U4"), ("map", "unmap"), pairs),
+    Probe("unmap pairs", ("U1", "U4", "L1"), ("map", "unmap"), pairs),
     Probe("unmap private memory", ("U2",), ("map", "unmap"), private_memory),
     Probe("unmap the unmapped", ("U3",), ("map", "unmap"), unmapped),
     Probe("unmap partly", ("X6",), ("map", "unmap"), partly),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from contextlib import closing, contextmanager
+from typing import Callable, Iterator, Optional
 
-from tools.guest.stack import Frame, kernel_frames
+from tools.guest.elf import Elf
+from tools.submit.build import as_written
+from tools.submit.lab import LOOP
 from tools.submit.look import Look
-from tools.submit.probes.base import Bench, Probe, rounded
-from tools.submit.probes.server import DECRYPT, HEADER, INIT, KEY, book, is_idle, server_faults
+from tools.submit.probes.base import PAGE, Bench, Probe, rounded
+from tools.submit.probes.server import DECRYPT, HEADER, INIT, KEY, WORK, book
+from tools.submit.probes.server import gone as is_gone
+from tools.submit.probes.server import is_idle, server_faults
+from tools.submit.probes.static import fences_of
 from tools.submit.session import SERVER, Session
-from tools.submit.stub import READ, WRITE, Stop, Stub
+from tools.submit.stub import CODE, READ, WRITE, Stop, Stub
+from tools.submit.watch import Lost, Stops, frames_at, passing, void
 
-PATIENCE = 20.0  # seconds of real time for the next stop; without one the id stays undecided
-MOST = 200  # stops looked at
+TAKE = "sys_take_shared_memory_request"
 DATA = 256  # bytes of a watched request
 MORE = 512  # bytes the client adds to data_size while the server works
 
@@ -30,29 +36,24 @@ def unlocked_reads(bench: Bench) -> None:
             return
         where = process.address + field.offset
         arguments = calls.map_arguments(order, g.main, child, g.arena, 64)
-        stub = Stub(str(g.machine.folder / "gdb"))
+        position = len(g.machine.console)
+        stops = passing(
+            g,
+            [(READ, where, 4)],
+            lambda: void(g.post(1, "c " + g.coded("map_shared_pages", tuple(arguments)))),
+            lambda: b" $" in g.machine.console[position:],
+        )
         try:
-            stub.insert(READ, where)
-            position = g.post(1, "c " + g.coded("map_shared_pages", tuple(arguments)))
-            for _ in range(MOST):
-                stop = stub.resume(PATIENCE / 10)
-                if stop is None:
-                    g.machine.pump(0.01)
-                    if b" $" in g.machine.console[position:] or g.machine.panic is not None:
+            with closing(stops):
+                for stub, stop in stops:
+                    if _is_unlocked(bench, g, stub, stop):
                         return
-                    bench.undecided("K1", "the watched call does not come back")
-                    return
-                if _is_unlocked(bench, g, stub, stop):
-                    return
-                stub.remove(READ, where)
-                stub.step(stop.hart)
-                stub.insert(READ, where)
-        finally:
-            stub.socket.close()
+        except Lost as lost:
+            bench.undecided("K1", f"the watched call does not come back: {lost}")
 
 
 def _is_unlocked(bench: Bench, g: Session, stub: Stub, stop: Stop) -> bool:
-    frames = _frames(g, stub, stop)
+    frames = frames_at(g, stub, stop)
     names = [f.function for f in frames]
     if "sys_map_shared_pages" not in names:
         return False
@@ -70,67 +71,187 @@ def _is_unlocked(bench: Bench, g: Session, stub: Stub, stop: Stop) -> bool:
     return True
 
 
-def _frames(g: Session, stub: Stub, stop: Stop) -> list[Frame]:
-    slots = Look(g.kernel).processes.slots
-    return kernel_frames(g.kernel, slots[0], stub.registers(stop.hart))
+def at_server(stop: Stop, g: Session) -> bool:
+    """Is it the server who came by?"""
+    process = Look(g.kernel).processes.harts[stop.hart].process
+    return process is not None and process.pid == SERVER
+
+
+def posted(g: Session, va: int, size: int) -> Callable[[], None]:
+    """What posts a request of the first actor."""
+    return lambda: void(g.post(0, "c " + g.coded("crypto_op", (va, size))))
+
+
+def _at_work(g: Session, size: int) -> Stops:
+    """Where the server stores in the middle of the data of a request of `size` bytes at the arena."""
+    start = len(KEY) + HEADER.size
+    g.main.write(g.arena, HEADER.pack(DECRYPT, INIT, len(KEY), size - start) + KEY)
+    target = rounded(g.quiet().size(SERVER)) + start + (size - start) // 2  # where it will have it
+    with closing(
+        passing(g, [(WRITE, target, 1)], posted(g, g.arena, size), lambda: False)
+    ) as stops:
+        for stub, stop in stops:
+            if at_server(stop, g):
+                yield stub, stop
+                return
 
 
 def changing_sizes(bench: Bench) -> None:
-    """The client makes data_size larger while the server is in the middle of the data."""
-    with bench.guest() as (g, _):
+    """The client makes data_size larger while the server is in the middle of the data. The server is
+    compiled as it is written: an optimiser may or may not spare it the second look.
+    """
+    folder = bench.lab.build.tree.root.parent / "as-written"
+    program = as_written(bench.lab.build, "crypto_srv", folder)
+    if program is None:
+        bench.undecided("C9", "crypto_srv can't be compiled without optimisation")
+        return
+    with bench.guest(image=bench.lab.make_image({"crypto_srv": program})) as (g, _):
         start = len(KEY) + HEADER.size
-        g.main.write(g.arena, HEADER.pack(DECRYPT, INIT, len(KEY), DATA) + KEY)
         g.main.fill(g.arena + start, DATA + MORE, 1)
-        look = g.quiet()
-        page = look.page(g.main.pid, g.arena)
-        target = rounded(look.size(SERVER)) + start + DATA // 2  # where the server will have it
+        page = g.quiet().page(g.main.pid, g.arena)
         if page is None:
             return
-        before = g.machine.memory.read(page.pa + start + DATA, MORE)
-        stub = Stub(str(g.machine.folder / "gdb"))
+        before, pa = b"", 0
         try:
-            stub.insert(WRITE, target, 1)
-            g.post(0, "c " + g.coded("crypto_op", (g.arena, start + DATA)))
-            if not _server_writes(g, stub, target):
-                bench.undecided("C9", "the server was not seen at work")
-                return
-            pa = _page_of_server(g, target) or page.pa
-            size = (DATA + MORE).to_bytes(8, "little")
-            g.machine.memory.write(pa + 16, size)  # data_size, in the header
-            stub.remove(WRITE, target, 1)
-            stub.close()
-        finally:
-            stub.socket.close()
+            with closing(_at_work(g, start + DATA)) as moments:
+                for _ in moments:
+                    pa = page.pa
+                    before = g.machine.memory.read(pa + start + DATA, MORE)
+                    size = (DATA + MORE).to_bytes(8, "little")
+                    g.machine.memory.write(pa + 16, size)  # data_size, in the header
+        except Lost:
+            pass
+        if not pa:
+            bench.undecided("C9", "the server was not seen at work")
+            return
         end = g.until(lambda k: is_idle(bench, k) or bool(server_faults(g)), 8.0)
         after = g.machine.memory.read(pa + start + DATA, MORE)
         worked = sum(a != b for a, b in zip(before, after))
-        call = f"a request with {DATA} bytes of data; in its middle the client sets data_size to {DATA + MORE}"
+        call = (
+            f"a request with {DATA} bytes of data; in its middle the client sets data_size to "
+            f"{DATA + MORE} (crypto_srv compiled with -O0, so that each access in its source is one)"
+        )
         if worked or server_faults(g) or end is None:
             lines = [call, f"bytes changed beyond the first {DATA}: {worked}", *server_faults(g)]
             book(bench, "C9", "The server reads data_size again while it works.", lines)
 
 
-def _server_writes(g: Session, stub: Stub, target: int) -> Optional[Stop]:
-    """Runs until the server stores at `target`; None if that does not happen."""
-    for _ in range(MOST):
-        stop = stub.resume(PATIENCE / 4)
-        if stop is None:
-            return None
-        now = Look(g.kernel).processes.harts[stop.hart].process
-        if now is not None and now.pid == SERVER:
-            return stop
-        stub.remove(WRITE, target, 1)
-        stub.step(stop.hart)
-        stub.insert(WRITE, target, 1)
+@contextmanager
+def server_held(g: Session) -> Iterator[bool]:
+    """Keeps the server at one instruction, in the middle of a request: that becomes a jump to
+    itself. False if it was not seen at work.
+    """
+    size = len(KEY) + HEADER.size + DATA
+    code, original = 0, b""
+    try:
+        with closing(_at_work(g, size)) as moments:
+            for stub, stop in moments:
+                pc = stub.registers(stop.hart)["pc"]
+                page = Look(g.kernel).page(SERVER, pc)
+                if page is not None:
+                    code = page.pa + pc % PAGE
+                    original = g.machine.memory.read(code, len(LOOP))
+                    stub.store(code, LOOP)
+    except Lost:
+        pass
+    yield bool(original)
+    if original:
+        stub = Stub(str(g.machine.folder / "gdb"))
+        stub.store(code, original)
+        stub.close()
+
+
+def leaver(bench: Bench) -> None:
+    """A client that has exited and been reaped before the server takes its request."""
+    with bench.guest() as (g, _):
+        small = g.arena + 2 * PAGE
+        with server_held(g) as held:
+            if not held:
+                for id in ("X4", "Q3"):
+                    bench.undecided(id, "the server was not seen at work")
+                return
+            client = g.fork(1)
+            client.write(small, HEADER.pack(DECRYPT, INIT, len(KEY), 16) + KEY + bytes(16))
+            asked = bench.attempt(
+                g, lambda: client.call("crypto_op", small, HEADER.size + len(KEY) + 16)
+            )
+            gone = bench.farewell(g, client) if asked.answer else asked
+        call = f"a client asks while the server is busy, and exits: {asked}"
+        if gone.error or asked.value < 0:
+            for id in ("X4", "Q3"):
+                bench.undecided(id, f"{call}; {gone}")
+            return
+        look = g.until(lambda k: is_idle(bench, k) or is_gone(k), WORK)
+        if g.machine.panic is not None:
+            panic = bench.attempt(g, lambda: g.main.call("getpid"))
+            id = "K2" if panic.lock_panic else "X4"
+            text = "The request of a client that has gone stops the kernel."
+            taking = (f.line for f in panic.frames if f.function == TAKE and f.line)
+            bench.find(id, text, [call, str(panic)], line=next(taking, None))
+        elif look is None or is_gone(look) or server_faults(g):
+            how = "does not come back" if look is None else "is gone"
+            text = f"After the request of a client that has gone, the server {how}."
+            bench.find("Q3", text, [call, *server_faults(g)])
+
+
+def fences(bench: Bench) -> None:
+    """Does the server pass a fence on its way from the data to the state that announces them?"""
+    path = bench.lab.build.programs["crypto_srv"]
+    barriers = fences_of(bench, path)
+    if not barriers:
+        book(
+            bench,
+            "C5",
+            "The server has no fence: nothing orders the data before the state that announces them.",
+            [f"{path.name}: no instruction in it is a fence"],
+            _unfenced(bench, [], DECRYPT),
+        )
+        return
+    for kind, state in ((DECRYPT, "DONE"), (77, "ERROR")):
+        where = _unfenced(bench, barriers, kind)
+        if where is not None:
+            text = f"The server sets the state to {state} without a fence before it."
+            lines = [f"stored at {where[0]}:{where[1]}; no fence since the request was taken"]
+            book(bench, "C5", text, lines, where)
+
+
+def _unfenced(bench: Bench, barriers: list[int], kind: int) -> Optional[tuple[str, int]]:
+    """File and line of a store to a request's state before which no barrier was passed."""
+    elf = Elf(str(bench.lab.build.programs["crypto_srv"]))
+    with bench.guest() as (g, _):
+        size = HEADER.size + len(KEY) + DATA
+        g.main.write(g.arena, HEADER.pack(kind, INIT, len(KEY), DATA) + KEY)
+        target = rounded(g.quiet().size(SERVER)) + 4  # the state's address in the server
+        position = len(g.machine.console)
+
+        def served() -> bool:
+            return b" $" in g.machine.console[position:] and is_idle(bench, Look(g.kernel))
+
+        points = [(WRITE, target, 4), *((CODE, at, 4) for at in barriers)]
+        stops = passing(
+            g,
+            points,
+            posted(g, g.arena, size),
+            served,
+        )
+        passed = False
+        try:
+            with closing(stops):
+                for stub, stop in stops:
+                    if not at_server(stop, g):
+                        continue
+                    pc = stub.registers(stop.hart)["pc"]
+                    passed = passed or stop.kind == CODE or pc in barriers
+                    if stop.kind == WRITE:
+                        return None if passed else elf.line(pc)
+        except Lost:
+            pass
     return None
-
-
-def _page_of_server(g: Session, va: int) -> Optional[int]:
-    page = Look(g.kernel).page(SERVER, va)
-    return page.pa if page else None
 
 
 PROBES = [
     Probe("unlocked reads", ("K1",), ("map",), unlocked_reads),
     Probe("changing sizes", ("C9",), ("server",), changing_sizes),
+    Probe("client leaves", ("X4", "Q3"), ("server",), leaver),
+    Probe("fences", ("C5",), ("server",), fences),
 ]

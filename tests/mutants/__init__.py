@@ -1,0 +1,90 @@
+"""Mutants: one small patch to this tree for each mistake of the catalogue, and for some pairs of them.
+
+A patch is named by the ids that `submit check` must then report, joined by `+`, and begins with a line that says what
+it breaks. The place of each finding must lie in a function that the patch changes. README.md has the rest.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from tests.harness import tree
+
+HERE = Path(__file__).resolve().parent
+HEAD = re.compile(
+    r"^\w[^;=]*\([^;]*\{$"
+)  # the first line of a function's body, as the tree is formatted
+
+
+@dataclass(frozen=True)
+class Function:
+    """Where a function lies in the patched tree. first and last: its lines."""
+
+    name: str
+    file: str
+    first: int
+    last: int
+
+    def holds(self, function: str, file: str, line: int) -> bool:
+        """Is a finding's place in it? The compiler names no function, so an empty one will do."""
+        return file == self.file and function in (self.name, "") and self.first <= line <= self.last
+
+
+def names() -> list[str]:
+    """Every mutant, in the catalogue's order of ids."""
+
+    def natural(name: str) -> tuple[str, int]:
+        return name[0], int(re.findall(r"\d+", name)[0])
+
+    return sorted((p.stem for p in HERE.glob("*.patch")), key=natural)
+
+
+def path(name: str) -> Path:
+    """The patch of a mutant."""
+    return HERE / f"{name}.patch"
+
+
+def breaks(name: str) -> str:
+    """What it breaks, in one sentence."""
+    return path(name).read_text(encoding="utf-8").splitlines()[0]
+
+
+def plant(name: str, folder: Path) -> Path:
+    """A copy of this tree in `folder`, which must not exist yet, with one mistake in it; returns it."""
+    tree.clone(folder)
+    command = ["git", "apply", "--whitespace=nowarn", str(path(name))]
+    subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+def functions(name: str, folder: Path) -> list[Function]:
+    """The functions of a planted tree in which the patch changes a line."""
+    found = []
+    file, at = "", 0
+    for line in path(name).read_text(encoding="utf-8").splitlines()[1:]:
+        if line.startswith("+++ b/"):
+            file = line.removeprefix("+++ b/")
+        elif start := re.match(r"@@ -\d+,?\d* \+(\d+)", line):
+            at = int(start[1])
+        elif line.startswith(("+", "-")) and not line.startswith("---"):
+            around = _around(folder / file, file, at)
+            if around and around not in found:
+                found.append(around)
+            at += line.startswith("+")
+        elif line.startswith(" "):
+            at += 1
+    return found
+
+
+def _around(source: Path, file: str, line: int) -> Optional[Function]:
+    lines = source.read_text(encoding="utf-8").splitlines()
+    head = next((n for n in range(min(line, len(lines)), 0, -1) if HEAD.match(lines[n - 1])), 0)
+    if not head:
+        return None
+    last = next((n for n in range(head, len(lines) + 1) if lines[n - 1] == "}"), len(lines))
+    name = re.findall(r"(\w+)\(", lines[head - 1])[0]
+    return Function(name, file, head, last) if line <= last else None
