@@ -77,7 +77,7 @@ PROGRAMS := $(filter-out $(LIBRARY) $(PARTS),$(patsubst user/%.c,%,$(sort $(wild
 HOST_PROGRAMS := mkfs fsck
 HOST_SHARED := $(filter-out $(HOST_PROGRAMS),$(patsubst mkfs/%.c,%,$(sort $(wildcard mkfs/*.c))))
 
-all: $(KERNEL) fs.img $(HOST_PROGRAMS:%=build/mkfs/%)
+all: $(KERNEL) fs.img $(HOST_PROGRAMS:%=build/mkfs/%) $(if $D,,compile_commands.json)
 
 # A loop that copies or fills memory must not be turned into a call of the function it implements.
 $Okernel/lib/string.o build/user/ulib.o: MOREFLAGS := -fno-tree-loop-distribute-patterns
@@ -160,6 +160,20 @@ build/host.flags: FLAGS = $(HOSTCC) $(HOSTFLAGS)
 $Okernel.flags build/user.flags build/host.flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+
+# For editors (clangd, VS Code): how each file is compiled; made anew when a file or an option comes or goes.
+USER_SOURCES := $(sort $(wildcard user/*.c))
+MKFS_SOURCES := $(sort $(wildcard mkfs/*.c))
+build/sources.flags: FLAGS = $(CC) $(KERNELFLAGS) $(USERFLAGS) $(HOSTCC) $(KERNEL_SOURCES) $(USER_SOURCES) $(MKFS_SOURCES)
+build/sources.flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+
+compile_commands.json: build/sources.flags
+	@each() { command=$$1; shift; for f; do \
+	  printf ',\n{"directory":"$(CURDIR)","file":"%s","command":"%s -c %s"}' "$$f" "$$command" "$$f"; done; }; \
+	{ each '$(CC) $(KERNELFLAGS)' $(KERNEL_SOURCES); each '$(CC) $(USERFLAGS)' $(USER_SOURCES); \
+	  each '$(HOSTCC) $(HOSTFLAGS)' $(MKFS_SOURCES); printf '\n]\n'; } | sed '1s/.*/[/' > $@
 
 -include $(KERNEL_OBJECTS:.o=.d) $(wildcard build/user/*.d build/mkfs/*.d build/test-programs/obj/*.d)
 
@@ -262,7 +276,8 @@ bench: build/setup/test.mk all
 
 # What somebody works on stays: mutants being mended, the recording being debugged.
 clean:
-	rm -rf $(filter-out build/mutants build/recording,$(wildcard build/*)) kernel/kernel fs.img .gdbinit
+	rm -rf $(filter-out build/mutants build/recording,$(wildcard build/*)) \
+	  kernel/kernel fs.img .gdbinit compile_commands.json
 	@rmdir build 2>/dev/null || true
 
 help:
