@@ -44,7 +44,7 @@ def check_line(line: str) -> None:
                 listed = re.findall(r"^(\w+):", (tree.ROOT / "packages.txt").read_text(), re.M)
                 assert set(words[1:]) <= set(listed), line
             elif len(words) > 1:
-                command = [tree.ROOT / words[0], words[1], "--help"]
+                command = [str(tree.ROOT / words[0]), words[1], "--help"]
                 text = subprocess.run(command, capture_output=True, text=True).stdout
                 assert all(w in text for w in words if w.startswith("--")), line
         else:
