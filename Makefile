@@ -245,8 +245,12 @@ lint: build/setup/test.mk all
 format: build/setup/test.mk
 	tools/lint/check --fix
 
-docs:
+# Tables from the source, figures from the source and from guests, the README's picture from the page of `make trace`.
+docs: build/setup/test.mk all trace
+	@$(MAKE) --no-print-directory DEBUG=1 all
 	tools/docs/tables
+	tools/docs/figures
+	tools/docs/picture
 
 # BENCH_TREES names other xv6 trees to measure in the same run.
 BENCH_TREES ?=
@@ -298,7 +302,7 @@ help:
 #: make mutant ID  break a copy of this kernel on purpose and boot it; docs/exercises.md
 #: make fresh      try the two commands of README on a bare Debian, as root, with debootstrap
 #: make lint       check format, types and style; make format mends the format
-#: make docs       write the tables in docs/ anew from the source
+#: make docs       write the tables and figures in docs/ anew, from the source and from guests
 #: make bench      count instructions per operation; BENCH_TREES="DIR..." adds other xv6 trees
 #: make setup      install every Debian package the project uses (packages.txt)
 #: make clean      remove everything the build made, but not your mutants and your recording

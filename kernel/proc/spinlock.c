@@ -45,6 +45,9 @@ int holding(struct spinlock *lk) {
 }
 
 #ifdef DEBUG
+// Bit i of [o]: a lock of rank i has been taken while one of rank o was held. Only grows; docs/locks.md draws it.
+static uint32 lock_nestings[LOCK_RANK_COUNT];
+
 // May this hart take lk at pc, with what it holds? Only if everything held stands earlier in the order.
 static void check_order(struct cpu *c, struct spinlock *lk, uint64 pc) {
   for (int i = 0; i < c->held_count; i++) {
@@ -52,6 +55,8 @@ static void check_order(struct cpu *c, struct spinlock *lk, uint64 pc) {
     if (outer->rank > lk->rank || (outer->rank == lk->rank && outer > lk))
       panic("lock order: %s (0x%lx) is taken at 0x%lx while %s (0x%lx) is held since 0x%lx", lk->name, (uint64)lk, pc,
             outer->name, (uint64)outer, outer->pc);
+    if (!(__atomic_load_n(&lock_nestings[outer->rank], __ATOMIC_RELAXED) >> lk->rank & 1))
+      __atomic_fetch_or(&lock_nestings[outer->rank], 1U << lk->rank, __ATOMIC_RELAXED);
   }
   if (c->held_count == HELD_MAX)
     panic("lock order: more than %d locks held, taking %s at 0x%lx", HELD_MAX, lk->name, pc);

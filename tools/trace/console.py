@@ -26,8 +26,18 @@ PATIENCE = 600  # seconds a command may take
 class Console:
     """One guest. Commands run in a thread of their own; `done` is set when the last has ended or something broke."""
 
-    def __init__(self, kernel: Path, image: Path, cpus: int, mem: str, bootargs: str):
-        """Boots a guest on a copy of `image`. Raises TraceError if it does not start."""
+    def __init__(
+        self,
+        kernel: Path,
+        image: Path,
+        cpus: int,
+        mem: str,
+        bootargs: str,
+        options: tuple[str, ...] = (),
+    ):
+        """Boots a guest on a copy of `image`, with further `options` of tools/run. Raises TraceError if it does not
+        start.
+        """
         self.folder = Path(tempfile.mkdtemp(prefix=f"xv6-trace-{os.getpid()}-", dir=ROOT / "build"))
         copy = self.folder / "fs.img"
         shutil.copyfile(image, copy)
@@ -40,6 +50,7 @@ class Console:
             str(cpus),
             "--mem",
             mem,
+            *options,
         ]
         self.child = pexpect.spawn(
             str(ROOT / "tools" / "run"),
