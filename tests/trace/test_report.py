@@ -231,7 +231,43 @@ def test_narrow_screens(browser: Any, page: Any) -> None:
     assert page(
         "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     )
+    seen = page(
+        """const edge = document.getElementById('rows').getBoundingClientRect().right;
+        return [...document.querySelectorAll('.row .e')].every((e) => e.getBoundingClientRect().right <= edge)"""
+    )
+    assert seen  # what an event is called can be read without moving anything
     browser.set_window_size(1400, 1000)
+
+
+def test_paper(browser: Any, page: Any) -> None:
+    """Printed from the dark theme the page is light, lanes are not squeezed, and it is dark again afterwards."""
+    was = page("return document.documentElement.dataset.theme")
+    if was == "light":
+        page("document.getElementById('theme').click()")
+    page("window.dispatchEvent(new Event('beforeprint'))")
+    assert page("return document.documentElement.dataset.theme") == "light"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shape = page(
+        """const c = page.timeline.canvas, r = c.getBoundingClientRect();
+        return c.width / c.height / (r.width / r.height)"""
+    )
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert shape == pytest.approx(1, abs=0.02)
+    page("window.dispatchEvent(new Event('afterprint'))")
+    assert page("return document.documentElement.dataset.theme") == "dark"
+    if was == "light":
+        page("document.getElementById('theme').click()")
+
+
+def test_arrows_follow_a_request(page: Any) -> None:
+    """From the client to the server, along its steps there, and back: each drawn once in the part in view."""
+    drawn = page(
+        """const t = page.timeline, calls = [];
+        t.arrow = (...a) => { calls.push('arrow'); return Timeline.prototype.arrow.apply(t, a); };
+        t.along = (g, x0, x1, y) => { calls.push(x1 >= x0 ? 'along' : 'back'); return Timeline.prototype.along.call(t, g, x0, x1, y); };
+        t.requests(); t.draw(); delete t.arrow; delete t.along; return calls"""
+    )
+    assert drawn == ["arrow", "along", "along", "arrow"] * 2
 
 
 def test_sizes(tmp_path: Path) -> None:

@@ -74,10 +74,15 @@ def locks(trace: Trace) -> dict[str, dict[str, float]]:
         return out
     addresses = trace.arg("contend", "lock", indices)
     waited = trace.arg("contend", "waited", indices)
+    classes = trace.arg("contend", "class", indices)
     for address in np.unique(addresses).tolist():
         mine = waited[addresses == address]
+        name = trace.symbols.name(address)
+        if name.startswith("0x"):  # in memory that was allocated: its class says more
+            kind = int(classes[addresses == address][0])
+            name = f"{trace.table.values.get('lock', {}).get(kind, 'lock')} {name}"
         row = {"count": len(mine), "waited": microseconds(trace, mine.sum())}
-        out[trace.symbols.name(address)] = row | {"longest": microseconds(trace, mine.max())}
+        out[name] = row | {"longest": microseconds(trace, mine.max())}
     return dict(sorted(out.items(), key=lambda item: -item[1]["waited"]))
 
 

@@ -58,6 +58,9 @@ async function start() {
   new ResizeObserver(() => { if (parts.timeline.canvas.clientWidth !== parts.timeline.width) repaint(); }).observe(document.body);
   const turn = () => { theme(dark() ? 'light' : 'dark'); repaint(); };
   document.getElementById('theme').onclick = turn;
+  let before; // paper is light
+  addEventListener('beforeprint', () => { before = dark() ? 'dark' : 'light'; theme('light'); repaint(); });
+  addEventListener('afterprint', () => { theme(before); repaint(); });
   parts.turn = turn;
   window.page = {trace, model, choose, ...parts}; // for tests, and for the curious at the console
 }

@@ -199,8 +199,17 @@ class Timeline {
         const text = this.fit(g, label(i) || '', w - 8);
         if (text) {
           g.font = '11px system-ui, "DejaVu Sans", sans-serif';
+          const x = Math.max(left, GUTTER) + 4;
+          if (outline) { // on whatever the process was doing: a halo keeps it readable
+            g.strokeStyle = this.colours.card;
+            g.globalAlpha = 0.7;
+            g.lineWidth = 3;
+            g.lineJoin = 'round';
+            g.strokeText(text, x, y + h / 2 + 0.5);
+            g.lineWidth = g.globalAlpha = 1;
+          }
           g.fillStyle = outline ? this.colours.ink : dark() ? '#10141a' : '#fff';
-          g.fillText(text, Math.max(left, GUTTER) + 4, y + h / 2 + 0.5);
+          g.fillText(text, x, y + h / 2 + 0.5);
           g.font = '12px system-ui, "DejaVu Sans", sans-serif';
         }
       }
@@ -241,7 +250,8 @@ class Timeline {
     }
   }
 
-  // From the client that queues to the server that takes it, and back to the client when it is released.
+  // From the client that queues to the server that takes it, from step to step there, and back to the client when it is
+  // released.
   drawArrows(g) {
     const time = this.trace.time;
     const first = this.trace.requests.findIndex((q) => time[q.steps.complete ?? q.steps.enqueue ?? 0] >= this.t0);
@@ -253,6 +263,8 @@ class Timeline {
       if (!client || !server) continue;
       const [cy, sy] = [client, server].map((l) => AXIS + l.y - this.scroll + 8);
       if (q.steps.enqueue !== undefined && q.steps.dequeue !== undefined) this.arrow(g, this.x(time[q.steps.enqueue]), cy, this.x(time[q.steps.dequeue]), sy);
+      const there = ['dequeue', 'state', 'unmap'].map((step) => q.steps[step]).filter((i) => i !== undefined);
+      for (let k = 1; k < there.length; k++) this.along(g, this.x(time[there[k - 1]]), this.x(time[there[k]]), sy - 7);
       const last = q.steps.complete ?? q.steps.unmap;
       if (last !== undefined) this.arrow(g, this.x(time[last]), sy, this.x(time[last]) + 9, cy);
     }
@@ -273,6 +285,19 @@ class Timeline {
     g.lineTo(x1 - 3.5, y1 - down);
     g.lineTo(x1 + 3.5, y1 - down);
     g.fill();
+  }
+
+  // A step to the right, if there is room to see one.
+  along(g, x0, x1, y) {
+    const left = Math.max(x0, GUTTER), tip = Math.min(x1, this.width);
+    if (tip - left < 10) return;
+    g.fillStyle = hue(CATEGORY.shm);
+    g.fillRect(left, y - 0.6, tip - left - 5, 1.2);
+    g.beginPath();
+    g.moveTo(tip, y);
+    g.lineTo(tip - 6, y - 3);
+    g.lineTo(tip - 6, y + 3);
+    if (tip === x1) g.fill();
   }
 
   drawMarks(g) {
