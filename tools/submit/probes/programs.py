@@ -85,6 +85,8 @@ def _judge_panic(bench: Bench, name: str, run: int, outcome: Outcome, printed: l
             "X5",
             "A second crypto_cli panics: its request is mapped where the server has memory.",
             lines,
+            "main",
+            elf=Elf(str(bench.lab.build.programs["crypto_srv"])),
         )
     elif not bench.known:
         bench.undecided("L4", f"{name} panics in run {run}: {outcome}")

@@ -24,7 +24,7 @@ def disassembly(bench: Bench, path: Path) -> dict[str, Code]:
         found = re.match(r"[0-9a-f]+ <([^>]+)>:", line)
         if found:
             name = found[1]
-        elif name and (code := re.match(r"\s+([0-9a-f]+):\s+(.*)", line)):
+        elif name and (code := re.match(r"\s*([0-9a-f]+):\s+(.*)", line)):
             functions.setdefault(name, []).append((int(code[1], 16), code[2]))
     return functions
 
@@ -59,7 +59,7 @@ def narrow_fetch(bench: Bench) -> None:
         written: set[str] = set()
         pointer = ""
         for at, code in functions.get(name, []):
-            if move := re.match(r"(?:addi|mv)\s+a1,(s0|sp)(?:,(-?\d+))?", code):
+            if move := re.match(r"(?:addi?|mv)\s+a1,(s0|sp)(?:,(-?\d+))?", code):
                 pointer = f"{move[2] or 0}({move[1]})"
             elif store := re.match(r"sd\s+\w+,(-?\d+\((?:s0|sp)\))", code):
                 written.add(store[1])

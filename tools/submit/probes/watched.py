@@ -12,7 +12,7 @@ from tools.submit.look import Look
 from tools.submit.probes.base import PAGE, Bench, Probe, rounded
 from tools.submit.probes.server import DECRYPT, HEADER, INIT, KEY, WORK, book
 from tools.submit.probes.server import gone as is_gone
-from tools.submit.probes.server import is_idle, server_faults
+from tools.submit.probes.server import is_idle, peek, server_faults
 from tools.submit.probes.static import fences_of
 from tools.submit.session import SERVER, Session
 from tools.submit.stub import CODE, READ, WRITE, Stop, Stub
@@ -161,6 +161,64 @@ def server_held(g: Session) -> Iterator[bool]:
         stub.close()
 
 
+SLOTS = 16  # of the given queue
+SMALL = HEADER.pack(DECRYPT, INIT, 4, 8) + b"keysdatadata"
+
+
+def full_queue(bench: Bench) -> None:
+    """As many requests as the queue has slots while the server is busy, beginning with slot 0: the
+    given test for a full queue is wrong only there.
+    """
+    with bench.guest() as (g, _):
+        first = g.arena + PAGE
+        for i in range(SLOTS):
+            g.main.write(first + i * 64, SMALL)
+        g.main.ask("s 0 " + g.coded("crypto_op", (first, len(SMALL))))
+        if not bench.shape.server_idle:
+            indices = _fill(g)
+            if indices:
+                _lost(bench, SLOTS, indices, "no server runs")
+            return
+        g.main.ask(f"l {SLOTS - 1:x} 1 40")
+        if g.until(lambda k: is_idle(bench, k), 4 * WORK) is None:
+            bench.undecided("Q1", f"{SLOTS - 1} requests are not served")
+            return
+        for i in range(SLOTS):
+            g.main.write(first + i * 64, SMALL)
+        with server_held(g) as held:
+            if not held:
+                bench.undecided("Q1", "the server was not seen at work")
+                return
+            indices = _fill(g)
+        look = g.until(lambda k: is_idle(bench, k) or is_gone(k), 4 * WORK) or g.look()
+        lost = [peek(g, look, first + i * 64, 8)[4] for i in range(SLOTS)].count(INIT)
+        if indices and lost:
+            _lost(bench, lost, indices, f"then the server goes on, and {lost} are still INIT")
+
+
+def _fill(g: Session) -> list[str]:
+    """Queues as many requests as there are slots. What the indices are if they are equal then and
+    nothing else in the queue tells how many wait; empty if so, or if the client has to sleep.
+    """
+    position = g.post(0, f"l {SLOTS:x} 1 40")
+    g.settle(1.0)  # by then all are in, or the client sleeps for room
+    look = g.quiet()
+    indices = {n: v for n, v in look.queue.items() if n.endswith("idx")}
+    told = any(v for n, v in look.queue.items() if n in ("count", "size", "full", "used", "num"))
+    same = len(indices) > 1 and len(set(indices.values())) == 1 and not told
+    all_in = b" $" in g.machine.console[position:]
+    return [f"{n} is {v}" for n, v in indices.items()] if same and all_in else []
+
+
+def _lost(bench: Bench, lost: int, indices: list[str], then: str) -> None:
+    bench.find(
+        "Q1",
+        f"{lost} of {SLOTS} requests queued at once are never served: with {SLOTS} in the queue its "
+        "indices are equal, which means empty.",
+        [f"after {SLOTS} requests, while the server is busy: {', '.join(indices)}", then],
+    )
+
+
 def leaver(bench: Bench) -> None:
     """A client that has exited and been reaped before the server takes its request."""
     with bench.guest() as (g, _):
@@ -252,6 +310,7 @@ def _unfenced(bench: Bench, barriers: list[int], kind: int) -> Optional[tuple[st
 PROBES = [
     Probe("unlocked reads", ("K1",), ("map",), unlocked_reads),
     Probe("changing sizes", ("C9",), ("server",), changing_sizes),
+    Probe("full queue", ("Q1",), ("queue",), full_queue),
     Probe("client leaves", ("X4", "Q3"), ("server",), leaver),
     Probe("fences", ("C5",), ("server",), fences),
 ]
