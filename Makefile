@@ -5,6 +5,7 @@
 CPUS ?= 3
 MEM ?= 128M
 DEBUG ?=
+RACES ?=
 QEMU ?= qemu-system-riscv64
 QEMUEXTRA ?=
 PYTHON ?= /usr/bin/python3
@@ -56,11 +57,13 @@ LDFLAGS := -z max-page-size=4096 -z noexecstack --build-id=none --fatal-warnings
 HOSTFLAGS := -std=gnu11 -O2 -g -I. $(WARNINGS)
 
 # The kernel: every C and assembly file one folder below kernel/. A DEBUG=1 kernel lives beside the normal one.
-D := $(if $(filter-out 0,$(DEBUG)),build/debug/,)
+# RACES=1 is a kernel of a third kind, in build/races, that watches its own accesses to memory (lib/races.c).
+D := $(if $(filter-out 0,$(RACES)),build/races/,$(if $(filter-out 0,$(DEBUG)),build/debug/,))
 O := $(or $D,build/)
 KERNEL := $Dkernel/kernel
+RACEFLAGS := -DRACES -fsanitize=thread -Wno-tsan --param tsan-distinguish-volatile=1 --param tsan-instrument-func-entry-exit=0
 # The kernel leaves floating point registers to the programs, which may use them.
-KERNELFLAGS := $(TARGETFLAGS) -march=rv64imac_zicsr_zifencei -mabi=lp64 $(WARNINGS) $(if $D,-DDEBUG)
+KERNELFLAGS := $(TARGETFLAGS) -march=rv64imac_zicsr_zifencei -mabi=lp64 $(WARNINGS) $(if $(filter-out 0,$(RACES)),$(RACEFLAGS),$(if $D,-DDEBUG))
 KERNEL_SOURCES := $(sort $(wildcard kernel/*/*.c kernel/*/*.S))
 KERNEL_OBJECTS := $(patsubst %,$O%.o,$(basename $(KERNEL_SOURCES)))
 
@@ -81,6 +84,9 @@ all: $(KERNEL) fs.img $(HOST_PROGRAMS:%=build/mkfs/%) $(if $D,,compile_commands.
 
 # A loop that copies or fills memory must not be turned into a call of the function it implements.
 $Okernel/lib/string.o build/user/ulib.o: MOREFLAGS := -fno-tree-loop-distribute-patterns
+
+# What watches is not watched, nor what runs before there is an address space.
+build/races/kernel/lib/races.o build/races/kernel/boot/start.o: MOREFLAGS := -fno-sanitize=thread
 
 $(KERNEL): $(KERNEL_OBJECTS) kernel/boot/kernel.ld $Okernel.flags
 	$(call step,LD) $(LD) $(LDFLAGS) -T kernel/boot/kernel.ld -o $@ $(KERNEL_OBJECTS)
@@ -310,6 +316,7 @@ help:
 #:
 #: CPUS=1..8       harts, default 3
 #: MEM=128M        memory of the guest
+#: RACES=1         kernel that finds data races between harts, in build/races
 #: DEBUG=1         kernel with lock-order checks and audits, in build/debug
 #: TOOLPREFIX=     riscv64-unknown-elf- (preferred) or riscv64-linux-gnu-
 #: V=1             show whole commands

@@ -35,23 +35,23 @@ static void report(int hart, uint64 beat) {
   if (__atomic_exchange_n(&reported[hart], beat + 1, __ATOMIC_RELAXED) == beat + 1)
     return; // another hart has said it
   struct cpu *c = &cpus[hart];
-  struct proc *p = c->proc;
-  struct spinlock *lk = c->waiting;
+  struct proc *p = READ_ONCE(c->proc);
+  struct spinlock *lk = READ_ONCE(c->waiting);
   printf("stuck: hart %d has had interrupts off for %d s, pid %d %s, pc 0x%lx, waits for %s\n", hart, LOOKS,
          p ? p->pid : 0, p ? p->name : "(scheduler)", pc_of(hart), lk ? lk->name : "no lock");
 }
 
 void watchdog(void) {
   int me = mycpu()->id;
-  __atomic_store_n(&beats[me], beats[me] + 1, __ATOMIC_RELAXED);
+  WRITE_ONCE(beats[me], beats[me] + 1);
   uint64 now = time_now();
   if (now < next_look[me])
     return;
   next_look[me] = now + machine.timer_frequency;
   for (int i = 0; i < ncpu; i++) {
     struct watch *w = &watched[me][i];
-    uint64 beat = __atomic_load_n(&beats[i], __ATOMIC_RELAXED);
-    if (i == me || beat != w->beat || !__atomic_load_n(&cpus[i].online, __ATOMIC_RELAXED))
+    uint64 beat = READ_ONCE(beats[i]);
+    if (i == me || beat != w->beat || !READ_ONCE(cpus[i].online))
       *w = (struct watch){.beat = beat};
     else if (++w->looks == LOOKS)
       report(i, beat);

@@ -59,10 +59,10 @@ static void procdump(void) {
       [RUNNABLE] = "runnable", [RUNNING] = "running", [ZOMBIE] = "zombie",
   };
   for (struct proc *p = proc; p < &proc[NPROC]; p++) {
-    uint state = p->state;
+    uint state = READ_ONCE(p->state);
     if (state != UNUSED)
       printf("%d %s %s hart %d\n", p->pid, state < sizeof(states) / sizeof(states[0]) ? states[state] : "?", p->name,
-             p->hart);
+             READ_ONCE(p->hart));
   }
 }
 

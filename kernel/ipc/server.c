@@ -46,7 +46,7 @@ static int run_program(struct proc *p) {
   if (argc < 0)
     return -1;
   p->trapframe->a0 = argc;
-  started = ticks;
+  started = READ_ONCE(ticks);
   served = shmem_queue.served;
   trace(TRACE_SERVER_START, p->pid, restarts);
   return 0;
@@ -70,10 +70,10 @@ int server_restart(struct proc *p, int status) {
   printf("crypto_srv: died (status %d), starting again\n", status);
   trace(TRACE_SERVER_DEATH, p->pid, status, shmem_queue.count + shmem_queue.in_line);
   queue_server_died(0);
-  if (ticks - started >= CALM_LIFE || shmem_queue.served != served)
+  if (READ_ONCE(ticks) - started >= CALM_LIFE || shmem_queue.served != served)
     pause = 1;
   // A file that does not run will not run the seventh time; memory that others hold comes back.
-  for (int failed = 0; failed < ATTEMPTS; failed += kmem.nfree >= PLENTY) {
+  for (int failed = 0; failed < ATTEMPTS; failed += READ_ONCE(kmem.nfree) >= PLENTY) {
     p->killed = 0; // or it could not sleep
     sleep_ticks(pause);
     if (pause < LONGEST_PAUSE)

@@ -3,6 +3,7 @@
 #include "kernel/crypto.h"
 #include "kernel/ipc/server.h"
 #include "kernel/ipc/shmem_queue.h"
+#include "kernel/lib/races.h"
 #include "kernel/mm/shmem.h"
 #include "kernel/mm/user.h"
 #include "kernel/proc/lock.h"
@@ -18,7 +19,8 @@ uint64 sys_crypto_op(void) {
   struct proc *p = myproc();
   struct span range;
   if (size < __builtin_offsetof(struct crypto_op, key_size) || op % _Alignof(struct crypto_op) != 0 ||
-      user_span(&range, op, size) < 0 || op + size > p->sz || is_server(p) || span_check(range, ACCESS_WRITE) < 0)
+      user_span(&range, op, size) < 0 || op + size > READ_ONCE(p->sz) || is_server(p) ||
+      span_check(range, ACCESS_WRITE) < 0)
     return -1;
   return queue_add(op, size);
 }

@@ -1,6 +1,7 @@
 // What every layer uses: memory and strings, printing, panic.
 // lib/string.c and lib/printf.c implement it; printing relies on dev/uart.c only.
 #pragma once
+#include "kernel/lib/races.h"
 #include <stdarg.h>
 #include "kernel/types.h"
 

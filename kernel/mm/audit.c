@@ -60,9 +60,9 @@ static int undisturbed(uint64 changes) {
 
 void audit(void) {
   static uint last;
-  if (ticks - last < TICKS_BETWEEN)
+  if (READ_ONCE(ticks) - last < TICKS_BETWEEN)
     return;
-  last = ticks;
+  last = READ_ONCE(ticks);
   uint64 changes = __atomic_load_n(&frame_changes, __ATOMIC_SEQ_CST);
   if (!undisturbed(changes))
     return;

@@ -55,7 +55,7 @@ static void shrink(struct proc *p, uint64 target) {
   acquire(&p->memory_lock);
   while (p->sz > target && !p->killed) {
     uint64 low = PGROUNDUP(target), top = p->sz > low ? unmap_top(p, low) : low;
-    p->sz = top > low ? top : target;
+    WRITE_ONCE(p->sz, top > low ? top : target);
     release(&p->memory_lock);
     sfence_vma();
     acquire(&p->memory_lock);
@@ -74,7 +74,7 @@ long uvmgrow(struct proc *p, long n, int how) {
     return -1;
   }
   if (n > 0)
-    p->sz = new;
+    WRITE_ONCE(p->sz, new);
   release(&p->memory_lock);
   if (n > 0 || new < old)
     trace(TRACE_RESIZE, p->pid, old, new);
@@ -87,7 +87,7 @@ long uvmgrow(struct proc *p, long n, int how) {
   acquire(&p->memory_lock);
   uvmunmap(p->pagetable, start, (PGROUNDUP(new) - start) / PGSIZE); // table pages too
   if (p->sz == new) // else somebody mapped pages above meanwhile, and what lies between stays a lazy heap
-    p->sz = old;
+    WRITE_ONCE(p->sz, old);
   release(&p->memory_lock);
   sfence_vma();
   trace(TRACE_RESIZE, p->pid, new, old);
@@ -135,7 +135,7 @@ int uvmcopy(struct proc *parent, struct proc *child) {
   uint64 va = 0;
   acquire(&parent->memory_lock);
   uint64 end = PGROUNDUP(parent->sz);
-  child->sz = parent->sz;
+  WRITE_ONCE(child->sz, parent->sz);
   child->odd_top = parent->odd_top;
   while (result == 0) {
     pte_t *table = next_table(parent->pagetable, &va, end);

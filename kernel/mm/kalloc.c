@@ -77,13 +77,13 @@ static inline __attribute__((always_inline)) void *take_frame(uint32 keep) {
   }
   uint32 number = kmem.freelist;
   kmem.freelist = frames[number].next;
-  kmem.nfree--;
+  WRITE_ONCE(kmem.nfree, kmem.nfree - 1);
   release(&kmem.lock);
 
   void *p = frame_address(number);
   check_poison(p);
   frames[number].both = ONE_REFERENCE;
-  trace(TRACE_ALLOC, pa_of(p), kmem.nfree, (uint64)__builtin_return_address(0));
+  trace(TRACE_ALLOC, pa_of(p), READ_ONCE(kmem.nfree), (uint64)__builtin_return_address(0));
   return p;
 }
 
@@ -119,7 +119,7 @@ void frame_free(uint64 pa) {
   acquire(&kmem.lock);
   frame_of(pa)->next = kmem.freelist;
   kmem.freelist = (pa - KERNBASE) >> PGSHIFT;
-  kmem.nfree++;
+  WRITE_ONCE(kmem.nfree, kmem.nfree + 1);
   trace(TRACE_FREE, pa, kmem.nfree); // before anyone can allocate it again
   release(&kmem.lock);
 }

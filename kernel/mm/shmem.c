@@ -144,7 +144,7 @@ uint64 map_shared_pages(struct proc *src, struct proc *dst, uint64 src_va, uint6
     if (dst->sz != to.start)
       dst->odd_top = dst->sz;
     trace(TRACE_RESIZE, dst->pid, dst->sz, to.end);
-    dst->sz = to.end;
+    WRITE_ONCE(dst->sz, to.end);
     result = to.start + src_va % PGSIZE;
     trace(TRACE_MAP, src->pid, dst->pid, src_va, result, size);
   }
@@ -246,7 +246,7 @@ static inline void take_back(struct proc *p, struct pages pages, pte_t *entry) {
   }
   uint64 size = fall_back(p, pages.start);
   trace(TRACE_RESIZE, p->pid, p->sz, size);
-  p->sz = size;
+  WRITE_ONCE(p->sz, size);
   if (p == myproc() && size <= ((pages.end - 1) & -REGION)) // nothing is left in the last table page
     free_empty_tables(p->pagetable, size, pages.end);
 }

@@ -2,6 +2,7 @@
 // its done count catches up. A hart that spins for a lock with interrupts off serves requests in its spin loop,
 // so the asker may hold locks while it waits.
 #include "kernel/boot/boot.h"
+#include "kernel/lib/races.h"
 #include "kernel/mm/vm.h"
 #include "kernel/proc/proc.h"
 
@@ -9,11 +10,11 @@
 // hart, seen after our change of its table, can't see the old table any more.
 void tlb_shootdown(struct proc *p) {
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  if (!p->on_hart || p->hart == mycpu()->id) {
+  if (!p->on_hart || READ_ONCE(p->hart) == mycpu()->id) {
     sfence_vma();
     return;
   }
-  int hart = p->hart;
+  int hart = READ_ONCE(p->hart);
   struct cpu *c = &cpus[hart];
   uint64 ticket = __atomic_add_fetch(&c->tlb_request, 1, __ATOMIC_SEQ_CST);
   ring_hart(hart);

@@ -143,7 +143,7 @@ static void swap(struct proc *p, const struct image *image, const char *path) {
   acquire(&p->memory_lock);
   pagetable_t old = p->pagetable;
   p->pagetable = image->pagetable;
-  p->sz = image->size;
+  WRITE_ONCE(p->sz, image->size);
   p->odd_top = p->has_holes = 0;
   use_pagetable(p->pagetable);
   release(&p->memory_lock);

@@ -104,7 +104,7 @@ static void tree_orphan(struct proc *p) {
   while ((child = p->children)) {
     leave_siblings(child);
     become_child(child, initproc);
-    if (child->state == ZOMBIE)
+    if (READ_ONCE(child->state) == ZOMBIE)
       wakeup(initproc);
   }
 }
@@ -122,12 +122,12 @@ static int new_pid(void) {
 
 struct proc *allocproc(int pid) {
   for (struct proc *p = proc; p < &proc[NPROC]; p++) {
-    if (__atomic_load_n(&p->state, __ATOMIC_RELAXED) != UNUSED)
+    if (READ_ONCE(p->state) != UNUSED)
       continue;
     acquire(&p->lock);
     int mine = p->state == UNUSED;
     if (mine)
-      p->state = USED;
+      WRITE_ONCE(p->state, USED);
     release(&p->lock);
     if (!mine)
       continue;
@@ -148,7 +148,7 @@ struct proc *allocproc(int pid) {
 static void free_slot(struct proc *p) {
   acquire(&p->lock);
   p->pid = 0;
-  p->state = UNUSED;
+  WRITE_ONCE(p->state, UNUSED);
   release(&p->lock);
 }
 
@@ -184,7 +184,7 @@ int start_program(struct proc *p, const char *path) {
 // Returns when every hart has said that it is there, so that nothing comes between what programs print and read.
 static void wait_for_harts(void) {
   for (int i = 0; i < ncpu; i++)
-    while (!__atomic_load_n(&cpus[i].online, __ATOMIC_RELAXED))
+    while (!READ_ONCE(cpus[i].online))
       yield();
 }
 
@@ -198,6 +198,7 @@ void forkret(void) {
     fsinit(ROOTDEV);
     crypto_srv_init(); // its program is on the disk
     wait_for_harts();
+    races_begin();
     if (start_program(p, "/init") < 0) {
       printf("root disk refused: it has no /init that can be executed\n");
       power_off();
@@ -227,7 +228,7 @@ static void inherit(struct proc *parent, struct proc *child) {
 static struct proc *dead_child(struct proc *p, int *any) {
   *any = p->children != 0;
   struct proc *child = p->children;
-  while (child && child->state != ZOMBIE)
+  while (child && READ_ONCE(child->state) != ZOMBIE)
     child = child->sibling;
   return child;
 }
@@ -281,7 +282,8 @@ static void drop_memory(struct proc *p) {
   acquire(&p->memory_lock);
   pagetable_t pagetable = p->pagetable;
   p->pagetable = 0;
-  p->sz = p->odd_top = 0;
+  WRITE_ONCE(p->sz, 0);
+  p->odd_top = 0;
   release(&p->memory_lock);
   use_pagetable(kernel_pagetable);
   uvmfree(pagetable); // out of everyone's reach: no lock, interrupts on
@@ -333,7 +335,7 @@ void exit(int status) {
   if (!p->parent) // the server, down for good
     become_child(p, initproc);
   p->xstate = status;
-  p->state = ZOMBIE;
+  WRITE_ONCE(p->state, ZOMBIE);
   wakeup(p->parent);
   push_off();
   release(&tree_lock);

@@ -15,7 +15,8 @@
 
 struct run_queue {
   struct spinlock lock; // guards the fields below and run_next of the processes in it
-  struct proc *first, *last;
+  struct proc *first;   // other harts look whether there is one, and take the lock if there is
+  struct proc *last;
   int length;
 };
 
@@ -31,7 +32,7 @@ static void enqueue(struct run_queue *q, struct proc *p, int in_front) {
   acquire(&q->lock);
   p->run_next = in_front ? q->first : 0;
   if (in_front || !q->first)
-    q->first = p;
+    WRITE_ONCE(q->first, p);
   else
     q->last->run_next = p;
   if (!p->run_next)
@@ -41,12 +42,12 @@ static void enqueue(struct run_queue *q, struct proc *p, int in_front) {
 }
 
 static struct proc *dequeue(struct run_queue *q) {
-  if (!__atomic_load_n(&q->first, __ATOMIC_RELAXED))
+  if (!READ_ONCE(q->first))
     return 0;
   acquire(&q->lock);
   struct proc *p = q->first;
   if (p) {
-    q->first = p->run_next;
+    WRITE_ONCE(q->first, p->run_next);
     q->length--;
   }
   release(&q->lock);
@@ -73,7 +74,7 @@ static int claim_idle_hart(int preferred) {
 static void place(struct proc *p, int in_front) {
   push_off();
   int here = mycpu()->id;
-  int hart = claim_idle_hart(p->hart);
+  int hart = claim_idle_hart(READ_ONCE(p->hart));
   enqueue(&run_queues[hart < 0 ? here : hart], p, in_front);
   if (hart >= 0)
     ring_hart(hart);
@@ -83,12 +84,12 @@ static void place(struct proc *p, int in_front) {
 }
 
 void make_runnable(struct proc *p) {
-  p->state = RUNNABLE;
+  WRITE_ONCE(p->state, RUNNABLE);
   place(p, 1);
 }
 
 void slice_over(void) {
-  if (run_queues[mycpu()->id].first)
+  if (READ_ONCE(run_queues[mycpu()->id].first))
     mycpu()->reschedule = 1;
 }
 
@@ -96,7 +97,7 @@ void yield(void) {
   struct proc *p = myproc();
   push_off();
   mycpu()->reschedule = 0;
-  p->state = RUNNABLE;
+  WRITE_ONCE(p->state, RUNNABLE);
   place(p, 0);
   sched();
   pop_off();
@@ -105,8 +106,8 @@ void yield(void) {
 void sched(void) {
   struct cpu *c = mycpu();
   struct proc *p = c->proc;
-  if (c->noff != 1 || p->state == RUNNING || (csr_read(sstatus) & SSTATUS_SIE))
-    panic("sched: pid %d, state %d, %d locks or push_offs", p->pid, p->state, c->noff);
+  if (c->noff != 1 || READ_ONCE(p->state) == RUNNING || (csr_read(sstatus) & SSTATUS_SIE))
+    panic("sched: pid %d, state %d, %d locks or push_offs", p->pid, READ_ONCE(p->state), c->noff);
   int intena = c->intena;
   fp_leave(p);
   swtch(&p->context, &c->context);
@@ -127,7 +128,7 @@ static pagetable_t pagetable_of(struct proc *p) {
 
 // Makes p this hart's: from here on a change of its page table by another hart must be made known here.
 static void claim(struct cpu *c, struct proc *p) {
-  p->hart = c->id;
+  WRITE_ONCE(p->hart, c->id);
   __atomic_store_n(&p->on_hart, 1, __ATOMIC_SEQ_CST);
   use_pagetable(pagetable_of(p)); // after on_hart: see tlb_shootdown()
   fence_i();                      // another hart may have loaded its program
@@ -152,7 +153,7 @@ static void hand_over(struct cpu *c, struct proc *prev, struct proc *next) {
 }
 
 static void run(struct cpu *c, struct proc *p) {
-  p->state = RUNNING;
+  WRITE_ONCE(p->state, RUNNING);
   p->trapframe->kernel_hartid = (uint64)c;
   c->proc = p;
   trace_running(c, p->pid);
@@ -186,7 +187,8 @@ void scheduler(void) {
   for (;;) {
     struct proc *p = pick(c->id);
     if (p || prev)
-      trace(TRACE_SWITCH, prev ? prev->pid : 0, prev ? prev->state : 0, p ? p->pid : 0);
+      trace(TRACE_SWITCH, prev ? prev->pid : 0, prev ? READ_ONCE(prev->state) : 0, p ? p->pid : 0);
+    plant_race();
     hand_over(c, prev, p);
     if (p)
       run(c, p);

@@ -48,9 +48,9 @@ static void wake(struct proc *p) {
   if (p->chan_next)
     p->chan_next->chan_prev = p->chan_prev;
   void *chan = p->chan;
-  p->chan = 0;
+  WRITE_ONCE(p->chan, 0);
   make_runnable(p);
-  trace(TRACE_WAKEUP, p->pid, (uint64)chan, p->hart);
+  trace(TRACE_WAKEUP, p->pid, (uint64)chan, READ_ONCE(p->hart));
 }
 
 // From here on a wakeup finds p, even before it has left the hart (sched.c copes). lk is let go only then.
@@ -62,13 +62,13 @@ static int block(void *chan, struct spinlock *lk, int killable) {
   __atomic_store_n(&p->chan, chan, __ATOMIC_SEQ_CST);
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
   if (killable && p->killed) {
-    p->chan = 0;
+    WRITE_ONCE(p->chan, 0);
     release(&b->lock);
     return -1;
   }
   trace(TRACE_SLEEP, (uint64)chan);
   p->killable = killable;
-  p->state = SLEEPING;
+  WRITE_ONCE(p->state, SLEEPING);
   link(b, p);
   release(lk);
   push_off();
@@ -135,7 +135,7 @@ int sleep_ticks(uint64 n) {
 
 void tick(uint n) {
   acquire(&timer_lock);
-  ticks += n;
+  WRITE_ONCE(ticks, ticks + n);
   for (struct alarm *a = alarms; a && a->due <= ticks; a = a->next)
     wakeup(a);
   release(&timer_lock);

@@ -41,7 +41,7 @@ void pop_off(void) {
 }
 
 int holding(struct spinlock *lk) {
-  return lk->cpu == mycpu();
+  return READ_ONCE(lk->cpu) == mycpu();
 }
 
 #ifdef DEBUG
@@ -84,14 +84,14 @@ static int try_lock(struct spinlock *lk) {
 }
 
 static inline void taken(struct cpu *c, struct spinlock *lk, uint64 pc) {
-  lk->cpu = c;
-  lk->pc = pc;
+  WRITE_ONCE(lk->cpu, c);
+  WRITE_ONCE(lk->pc, pc);
   note_held(c, lk);
 }
 
 // A hart that waits for itself would wait for ever.
 static void check_not_mine(struct cpu *c, struct spinlock *lk, uint64 pc) {
-  if (__atomic_load_n(&lk->cpu, __ATOMIC_RELAXED) == c)
+  if (READ_ONCE(lk->cpu) == c)
     panic("acquire: %s (0x%lx) at 0x%lx is held by this hart since 0x%lx", lk->name, (uint64)lk, pc, lk->pc);
 }
 
@@ -101,14 +101,14 @@ static seldom void acquire_contended(struct cpu *c, struct spinlock *lk, uint64 
   uint64 since = time_now(), patience = STUCK_SECONDS * machine.timer_frequency;
   c->waiting = lk;
   do {
-    while (__atomic_load_n(&lk->locked, __ATOMIC_RELAXED)) {
+    while (READ_ONCE(lk->locked)) {
       tlb_poll();
       if (panicked)
         stop_hart();
       if (time_now() - since > patience) {
-        struct cpu *holder = lk->cpu;
+        struct cpu *holder = READ_ONCE(lk->cpu);
         printf("stuck: hart %d waits at 0x%lx for lock %s (0x%lx), held by hart %d since 0x%lx\n", c->id, pc, lk->name,
-               (uint64)lk, holder ? holder->id : -1, lk->pc);
+               (uint64)lk, holder ? holder->id : -1, READ_ONCE(lk->pc));
         patience += STUCK_SECONDS * machine.timer_frequency;
       }
     }
@@ -137,7 +137,7 @@ void release(struct spinlock *lk) {
   if (!holding(lk))
     release_refused(lk);
   note_released(mycpu(), lk);
-  lk->cpu = 0;
+  WRITE_ONCE(lk->cpu, 0);
   __atomic_store_n(&lk->locked, 0, __ATOMIC_RELEASE);
   pop_off();
 }

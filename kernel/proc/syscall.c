@@ -38,7 +38,7 @@ static seldom void traced_call(struct trapframe *tf, uint64 (*call)(void)) {
 void syscall(void) {
   struct trapframe *tf = myproc()->trapframe;
   uint64 (*call)(void) = tf->a7 < CALLS ? calls[tf->a7] : 0;
-  if (trace_mask & (1UL << TRACE_SYS_ENTER | 1UL << TRACE_SYS_EXIT))
+  if (READ_ONCE(trace_mask) & (1UL << TRACE_SYS_ENTER | 1UL << TRACE_SYS_EXIT))
     traced_call(tf, call);
   else
     tf->a0 = call ? call() : unknown_call(myproc(), tf->a7);

@@ -39,17 +39,20 @@ uint64 sys_sleep(void) {
 }
 
 uint64 sys_uptime(void) {
-  return ticks;
+  return READ_ONCE(ticks);
 }
 
 // One process's row; 0 if the slot holds none. The tree lock makes names and parents belong together; pages are counted
 // without it.
 static int describe(struct proc *p, struct procinfo *row) {
   acquire(&tree_lock);
-  int alive = p->state != UNUSED && p->pid;
+  int alive = READ_ONCE(p->state) != UNUSED && p->pid;
   if (alive) {
-    *row = (struct procinfo){
-        .pid = p->pid, .parent = p->parent ? p->parent->pid : 0, .state = p->state, .hart = p->hart, .size = p->sz};
+    *row = (struct procinfo){.pid = p->pid,
+                             .parent = p->parent ? p->parent->pid : 0,
+                             .state = READ_ONCE(p->state),
+                             .hart = READ_ONCE(p->hart),
+                             .size = READ_ONCE(p->sz)};
     safestrcpy(row->name, p->name, sizeof(row->name));
     pin(p);
   }
@@ -78,7 +81,7 @@ uint64 sys_procinfo(void) {
 }
 
 uint64 sys_meminfo(void) {
-  struct meminfo info = {.total = nframes - first_frame, .free = kmem.nfree, .page = PGSIZE};
+  struct meminfo info = {.total = nframes - first_frame, .free = READ_ONCE(kmem.nfree), .page = PGSIZE};
   for (uint32 i = first_frame; i < nframes; i++)
     info.shared += frames[i].count > 1;
   return copyout(argument(0), &info, sizeof(info));

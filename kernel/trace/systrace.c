@@ -18,7 +18,7 @@ uint64 sys_trace_mark(void) {
   uint64 event = argument(0);
   if (event >= TRACE_EVENT_COUNT || !(user_events >> event & 1))
     return -1;
-  if (trace_mask >> event & 1) {
+  if (READ_ONCE(trace_mask) >> event & 1) {
     uint64 args[TRACE_ARGS];
     for (int i = 0; i < TRACE_ARGS; i++)
       args[i] = argument(1 + i);
@@ -37,7 +37,7 @@ uint64 sys_trace_control(void) {
   struct trace_ring *ring;
   switch (argint(0)) {
   case TRACE_GET_MASK:
-    return __atomic_load_n(&trace_mask, __ATOMIC_RELAXED);
+    return READ_ONCE(trace_mask);
   case TRACE_SET_MASK:
     trace_set_mask(value & events_there);
     return 0;
@@ -56,8 +56,11 @@ enum copied { COPIED, BUSY, OVERWRITTEN };
 // Copies record n of the ring: COPIED; BUSY if it is not there yet; OVERWRITTEN if its slot went to a later record.
 static enum copied copy_record(struct trace_ring *ring, uint64 n, struct trace_record *out) {
   const struct trace_record *slot = &((struct ring *)ring)->records[n & ring->mask];
+  const uint64 *from = (const uint64 *)slot;
+  uint64 *to = (uint64 *)out;
   uint64 sequence = __atomic_load_n(&slot->sequence, __ATOMIC_ACQUIRE);
-  memcpy(out, slot, sizeof(*out));
+  for (uint i = 0; i < sizeof(*out) / sizeof(uint64); i++)
+    to[i] = READ_ONCE(from[i]);
   __atomic_thread_fence(__ATOMIC_ACQUIRE);
   if (__atomic_load_n(&ring->head, __ATOMIC_RELAXED) > n + ring->capacity)
     return OVERWRITTEN;

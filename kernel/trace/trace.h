@@ -2,6 +2,7 @@
 // kernel/trace_events.h; the memory order is that of kernel/trace.h. Callable anywhere once traceinit() has run, in
 // interrupts and with any locks held: no lock, no call, no failure.
 #pragma once
+#include "kernel/lib/races.h"
 #include "kernel/proc/proc.h"
 #include "kernel/trace.h"
 #include "kernel/trace_events.h"
@@ -39,13 +40,13 @@ static inline __attribute__((always_inline)) void trace_emit(enum trace_event ev
   uint64 n = __atomic_fetch_add(&ring->header.head, 1, __ATOMIC_ACQUIRE);
   struct trace_record *r = &ring->records[n & ring->header.mask];
   asm("" : "+r"(r)); // one base register, or gcc works the address out anew for each field
-  r->time = csr_read(time);
-  *(trace_stamp *)&r->event = c->stamp | event; // hart and pid too
+  WRITE_ONCE(r->time, csr_read(time));
+  WRITE_ONCE(*(trace_stamp *)&r->event, c->stamp | event); // hart and pid too
 #pragma GCC unroll 5
   for (int i = 0; i < count; i++)
-    r->args[i] = args[i];
+    WRITE_ONCE(r->args[i], args[i]);
   fence_stores();
-  *(volatile uint64 *)&r->sequence = n + 1;
+  WRITE_ONCE(r->sequence, n + 1);
   c->emitting = 0;
 }
 
@@ -59,7 +60,7 @@ static inline uint64 trace_text(const char field[16], int i) {
 // Arguments are evaluated only if the event is on. Their number must be the table's.
 #define trace(event, ...)                                                                                              \
   do {                                                                                                                 \
-    if (__builtin_expect((long)(trace_mask << (63 - (event))) < 0, 0)) {                                               \
+    if (__builtin_expect((long)(READ_ONCE(trace_mask) << (63 - (event))) < 0, 0)) {                                    \
       const uint64 args_[] = {__VA_ARGS__};                                                                            \
       _Static_assert(sizeof(args_) == event##_ARGS * sizeof(uint64), "wrong number of arguments for " #event);         \
       trace_emit(event, event##_ARGS, args_);                                                                          \

@@ -1,0 +1,20 @@
+// Words that harts share without a lock, and the kernel that finds those nobody declared: `make RACES=1` (lib/races.c).
+#pragma once
+
+// One access to the whole word, of no particular order, where another hart may be at it too: by intention, and the
+// word's declaration says why that is good enough. Both ends of such a pair are marked.
+#define READ_ONCE(word) __atomic_load_n(&(word), __ATOMIC_RELAXED)
+#define WRITE_ONCE(word, value) __atomic_store_n(&(word), value, __ATOMIC_RELAXED)
+
+#ifdef RACES
+void races_begin(void); // every hart has its tp: watch from now on
+extern int planted_race;
+
+// A race on purpose, at each turn of every scheduler: a run that does not report it has not watched.
+static inline void plant_race(void) {
+  planted_race++;
+}
+#else
+static inline void races_begin(void) {}
+static inline void plant_race(void) {}
+#endif
