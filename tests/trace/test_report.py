@@ -16,6 +16,7 @@ from tests.trace.synthetic import Story, long_records, table, written
 from tests.trace.test_files import xv6_trace
 from tools.trace import report
 from tools.trace import trace as normaliser
+from tools.trace import tracefile
 from tools.trace.tracefile import Writer
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="python3-selenium is not installed")
@@ -264,10 +265,38 @@ def test_arrows_follow_a_request(page: Any) -> None:
     drawn = page(
         """const t = page.timeline, calls = [];
         t.arrow = (...a) => { calls.push('arrow'); return Timeline.prototype.arrow.apply(t, a); };
-        t.along = (g, x0, x1, y) => { calls.push(x1 >= x0 ? 'along' : 'back'); return Timeline.prototype.along.call(t, g, x0, x1, y); };
+        t.along = (...a) => { calls.push('along'); return Timeline.prototype.along.apply(t, a); };
         t.requests(); t.draw(); delete t.arrow; delete t.along; return calls"""
     )
     assert drawn == ["arrow", "along", "along", "arrow"] * 2
+
+
+def test_many_frames(browser: Any, tmp_path: Path) -> None:
+    """Forty thousand frames scroll in a box of their own; the last can be pointed at as well as the first."""
+    many = 40_000
+    one = Story().process(5, "sh", ROOT).alloc(pid=5, frame=FRAME, free=1)
+    records = np.tile(one.pte_set(pid=5, root=ROOT, va=0, frame=FRAME, bits=0xD7).records, many)
+    records["time"] = np.arange(len(records)) + 1000
+    records["sequence"] = np.arange(len(records)) + 1
+    pages = np.repeat(np.arange(many, dtype=np.uint64), 2) * np.uint64(4096)
+    records["args"][0::2, 0] += pages[0::2]
+    records["args"][1::2, 1] += pages[1::2]
+    records["args"][1::2, 2] += pages[1::2]
+    path = tmp_path / "t.xt"
+    tracefile.write(path, table(), records, processes=np.array(one.processes, tracefile.PROCESS))
+    assert xv6_trace("report", path)[0] == 0
+    run = opened(browser, tmp_path / "t.html")
+    assert run("return page.memory.canvas.clientHeight") <= 440
+    run("page.memory.box.scrollTop = 1e6")
+    text = run(
+        """const m = page.memory, k = m.frames.length - 1, s = m.size, box = m.canvas.getBoundingClientRect();
+        const x = k % m.across * s + 1, y = Math.floor(k / m.across) * s + 1 - m.box.scrollTop;
+        m.canvas.dispatchEvent(new PointerEvent('pointermove', {clientX: box.left + x, clientY: box.top + y}));
+        return document.getElementById('frame-text').textContent"""
+    )
+    last = FRAME + (many - 1) * 4096
+    assert f"{last:#x}" in text and f"5 sh at {(many - 1) * 4096:#x}" in text
+    assert "39,400 more" in run("return document.getElementById('spaces').textContent")
 
 
 def test_sizes(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 // another by applying, or undoing, what lies between: each change remembers what it replaced.
 
 const PAGE = 4096;
-const FREE = 0, KERNEL = 1;
+const PAGES = 600; // of a process, as cells
+const GRID = 440; // pixels: the grid of frames is no taller, and scrolls
 
 class Memory {
   constructor(trace, model, choose) {
@@ -18,6 +19,8 @@ class Memory {
     this.roots = this.rootOwners();
     this.lit = -1;
     this.canvas = document.getElementById('grid');
+    this.box = document.getElementById('grid-box'); // scrolls; the canvas stays where one looks
+    this.box.addEventListener('scroll', () => this.drawGrid());
     this.canvas.addEventListener('pointermove', (e) => this.hover(e));
     this.canvas.addEventListener('pointerleave', () => { hideTip(); this.light(-1); });
     document.getElementById('spaces').addEventListener('pointerover', (e) => this.hoverPage(e));
@@ -102,16 +105,14 @@ class Memory {
 
   mappings(frame) { return [...(this.holders.get(frame)?.values() ?? [])]; }
 
-  colourOf(frame) {
-    const held = this.mappings(frame);
-    if (held.length === 0) return this.count.get(frame) ? css('--soft') : css('--faint');
+  colourOf(held, frame) {
+    if (held.length === 0) return this.count.get(frame) ? this.tone.soft : this.tone.faint;
     const own = held.find(([, , bits]) => !(bits & PTE_S)) ?? held[0];
     const pid = this.owner(own[0], this.record);
     return this.model.colour(pid);
   }
 
   isShared(frame) { return this.mappings(frame).some(([, , bits]) => bits & PTE_S); }
-  isCopied(frame) { return this.mappings(frame).length > 1 && !this.isShared(frame); }
 
   draw() {
     const when = document.getElementById('memory-when');
@@ -123,45 +124,57 @@ class Memory {
     when.textContent = `after event ${this.record + 1}, at ${this.trace.seconds(this.trace.time[this.record])} s`;
     this.drawGrid();
     this.drawSpaces();
+    let used = 0, shared = 0, copied = 0;
+    for (const frame of this.frames) {
+      const held = this.holders.get(frame)?.size ?? 0;
+      if (held || this.count.get(frame)) used++;
+      if (held && this.isShared(frame)) shared++; else if (held > 1) copied++;
+    }
+    this.tally = `${this.frames.length} frames touched in this run: ${used} in use now, ${shared} shared between processes, ` +
+      `${copied} waiting to be copied on write`;
+    if (this.lit < 0) document.getElementById('frame-text').textContent = this.tally;
   }
 
+  // The frames in sight.
   drawGrid() {
-    const w = this.canvas.parentElement.clientWidth || 400, n = this.frames.length;
+    const w = this.box.clientWidth || 400, n = this.frames.length;
     this.size = Math.max(4, Math.min(14, Math.floor(Math.sqrt(w * 420 / Math.max(n, 1)))));
     this.across = Math.max(1, Math.floor(w / this.size));
-    const g = prepare(this.canvas, w, Math.ceil(n / this.across) * this.size + 2);
-    const s = this.size, inner = s > 6 ? s - 2 : s - 1;
-    let used = 0, shared = 0, copied = 0;
-    for (let k = 0; k < n; k++) {
-      const frame = this.frames[k], x = k % this.across * s, y = Math.floor(k / this.across) * s;
-      g.fillStyle = this.colourOf(frame);
-      g.fillRect(x, y, inner, inner);
-      if (this.count.get(frame) || this.mappings(frame).length) used++;
-      if (this.isShared(frame)) {
-        shared++;
-        g.strokeStyle = css('--shared');
-        g.lineWidth = 2;
-        g.strokeRect(x + 1, y + 1, inner - 2, inner - 2);
-        g.fillStyle = '#fff';
-        g.fillRect(x + inner / 2 - 1, y + inner / 2 - 1, 2.5, 2.5);
-      } else if (this.isCopied(frame)) {
-        copied++;
-        g.fillStyle = css('--card');
-        g.beginPath();
-        g.moveTo(x, y + inner);
-        g.lineTo(x + inner, y + inner);
-        g.lineTo(x + inner, y);
-        g.globalAlpha = 0.45;
-        g.fill();
-        g.globalAlpha = 1;
-      }
-      if (frame === this.lit) { g.strokeStyle = css('--ink'); g.lineWidth = 2; g.strokeRect(x - 0.5, y - 0.5, inner + 1, inner + 1); }
+    const s = this.size, tall = Math.ceil(n / this.across) * s + 2, seen = Math.min(tall, GRID);
+    document.getElementById('grid-space').style.height = tall - seen + 'px';
+    const g = prepare(this.canvas, w, seen), top = Math.min(this.box.scrollTop, tall - seen);
+    this.tone = {soft: css('--soft'), faint: css('--faint'), shared: css('--shared'), card: css('--card'), ink: css('--ink')};
+    g.translate(0, -top);
+    const last = Math.min(n, Math.ceil((top + seen) / s) * this.across);
+    for (let k = Math.floor(top / s) * this.across; k < last; k++) {
+      this.drawFrame(g, this.frames[k], k % this.across * s, Math.floor(k / this.across) * s, s > 6 ? s - 2 : s - 1);
     }
+    if (this.lit < 0 && this.tally) document.getElementById('frame-text').textContent = this.tally;
+  }
+
+  // One frame: its owner's colour; ringed if shared, halved if it waits to be copied on write.
+  drawFrame(g, frame, x, y, size) {
+    const held = this.mappings(frame);
+    g.fillStyle = this.colourOf(held, frame);
+    g.fillRect(x, y, size, size);
+    if (held.some(([, , bits]) => bits & PTE_S)) {
+      g.strokeStyle = this.tone.shared;
+      g.lineWidth = 2;
+      g.strokeRect(x + 1, y + 1, size - 2, size - 2);
+      g.fillStyle = '#fff';
+      g.fillRect(x + size / 2 - 1, y + size / 2 - 1, 2.5, 2.5);
+    } else if (held.length > 1) {
+      g.fillStyle = this.tone.card;
+      g.beginPath();
+      g.moveTo(x, y + size);
+      g.lineTo(x + size, y + size);
+      g.lineTo(x + size, y);
+      g.globalAlpha = 0.45;
+      g.fill();
+      g.globalAlpha = 1;
+    }
+    if (frame === this.lit) { g.strokeStyle = this.tone.ink; g.lineWidth = 2; g.strokeRect(x - 0.5, y - 0.5, size + 1, size + 1); }
     g.lineWidth = 1;
-    if (this.lit < 0) {
-      document.getElementById('frame-text').textContent =
-        `${n} frames touched in this run: ${used} in use now, ${shared} shared between processes, ${copied} waiting to be copied on write`;
-    }
   }
 
   // Runs of pages of one process, in order of address: [[va, frame, bits], ...].
@@ -184,11 +197,12 @@ class Memory {
       const pages = document.createElement('div');
       pages.className = 'pages';
       let last = -PAGE;
-      for (const va of [...table.keys()].sort((a, b) => a - b).slice(0, 600)) {
+      for (const va of [...table.keys()].sort((a, b) => a - b).slice(0, PAGES)) {
         if (va !== last + PAGE && last >= 0) pages.append(Object.assign(document.createElement('span'), {className: 'page gap'}));
         last = va;
         pages.append(this.pageCell(pid, va, ...table.get(va)));
       }
+      if (table.size > PAGES) pages.append(`and ${(table.size - PAGES).toLocaleString('en')} more`);
       card.append(title, pages);
       return card;
     });
@@ -226,7 +240,8 @@ class Memory {
   }
 
   hover(e) {
-    const k = Math.floor(e.offsetY / this.size) * this.across + Math.floor(e.offsetX / this.size);
+    const y = e.offsetY + this.box.scrollTop;
+    const k = Math.floor(y / this.size) * this.across + Math.floor(e.offsetX / this.size);
     if (k < 0 || k >= this.frames.length || e.offsetX > this.across * this.size) { hideTip(); return; }
     this.light(this.frames[k]);
     const text = this.describe(this.frames[k]);
