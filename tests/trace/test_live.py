@@ -27,8 +27,10 @@ from tools.trace.check import judge
 from tools.trace.follow import Follower
 from tools.trace.record import Source
 from tools.trace.requests import STEPS, Requests
+from tools.trace.spans import calls, frames_in_use
 from tools.trace.table import Table
 from tools.trace.top import State, Top
+from tools.trace.trace import Trace
 
 TOOL = tree.ROOT / "tools" / "trace" / "xv6-trace"
 EVERYTHING = (
@@ -68,38 +70,78 @@ def test_the_readme_run_is_sound(tmp_path: Path) -> None:
     assert len(trace.symbols.names) > 100 and trace.about["build_id"]
 
 
-def test_every_event_fires_and_pairs_match(tmp_path: Path) -> None:
-    """All events of a sound run; what opens also closes; and no rule is broken by the whole of usertests."""
+@pytest.fixture(scope="module")
+def deaths(built: None, tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    """A run with a server that has a planted bug."""
+    folder = tmp_path_factory.mktemp("deaths")
+    planted = image.make(folder, ["server_crash"], replace={"crypto_srv": "crypto_srv_bug"})
+    record(folder / "run.xt", "server_crash", "--image", str(planted))
+    return normaliser.load(folder / "run.xt")
+
+
+def fired(trace: Trace) -> set[str]:
+    """Names of the events that a trace has."""
+    return {trace.table.events[int(e)].name for e in np.unique(trace.records["event"])}
+
+
+def test_every_event_fires_and_pairs_match(deaths: Trace, tmp_path: Path) -> None:
+    """All of the table in a sound run and in one whose server dies; what opens also closes; and no rule is broken by
+    the whole of usertests.
+    """
     path = tmp_path / "run.xt"
     record(path, "shmtrace -m begin; usertests -q", "--mem", "1G", "--ring", "2097152")
     trace = normaliser.load(path)
-    fired = {trace.table.events[int(e)].name for e in np.unique(trace.records["event"])}
-    assert set(trace.table.ids) - fired == {"server_death"}  # it has the next test
+    assert fired(trace) | fired(deaths) == set(trace.table.ids)
     assert trace.lost == 0
-    count = {name: len(trace.of(name)) for name in trace.table.ids}
-    assert count["alloc"] >= count["free"] > 0
-    assert count["fork"] >= count["wait"] > 0
-    assert count["enqueue"] == count["complete"] > 0
-    assert count["sys_enter"] >= count["sys_exit"] > 0
+    pairs_match(trace)
     broken = [v for v in judge(trace) if v.word != "ok"]
     assert not broken, [
         (v.rule.name, v.undecided, [x.text for x in v.violations[:3]]) for v in broken
     ]
 
 
-def test_the_death_of_a_server(built: None, tmp_path: Path) -> None:
+def pairs_match(trace: Trace) -> None:
+    """Who is waited for was forked; each request ends once; each hart leaves whom it ran; a call returns as itself;
+    who is woken slept.
+    """
+
+    def values(event: str, argument: str) -> list[int]:
+        return list(trace.arg(event, argument, trace.of(event)).tolist())
+
+    assert set(values("wait", "child")) <= set(values("fork", "child"))
+    assert len(values("wait", "child")) <= len(values("fork", "child"))
+    for first in ("enqueue", "dequeue"):
+        assert set(values(first, "request")) <= set(values("complete", "request"))
+    assert sorted(values("enqueue", "request")) == sorted(values("complete", "request"))
+    switches = trace.of("switch")
+    for hart in np.unique(trace.records["hart"]):
+        mine = switches[trace.records["hart"][switches] == hart]
+        left, taken = (trace.arg("switch", name, mine) for name in ("previous", "next"))
+        assert np.array_equal(left[1:], taken[:-1])
+    for call in calls(trace):
+        if call.exit >= 0:
+            assert int(trace.records["args"][call.exit, 0]) == call.number
+    slept = set(trace.records["pid"][trace.of("sleep")].tolist())
+    assert slept and set(values("wakeup", "woken")) <= slept
+    alive = len(values("alloc", "frame")) - len(values("free", "frame"))
+    assert alive == trace.arg("alloc", "free", trace.of("alloc")[:1])[0] + 1 - free_at_end(trace)
+
+
+def free_at_end(trace: Trace) -> int:
+    """How many frames are free after the last event that says so."""
+    return int(frames_in_use(trace)[1][-1])
+
+
+def test_the_death_of_a_server(deaths: Trace) -> None:
     """A server with a planted bug: its deaths and restarts are told, the lost requests named."""
-    planted = image.make(tmp_path, ["server_crash"], replace={"crypto_srv": "crypto_srv_bug"})
-    record(tmp_path / "run.xt", "server_crash", "--image", str(planted))
-    trace = normaliser.load(tmp_path / "run.xt")
-    deaths = trace.of("server_death")
-    assert len(deaths) and set(trace.arg("server_death", "server", deaths)) == {2}
-    assert 7 in trace.arg("server_death", "status", deaths)
-    assert len(trace.of("server_start")) == len(deaths) + 1
-    outcomes = [r.outcome for r in Requests(trace).all]
+    died = deaths.of("server_death")
+    assert len(died) and set(deaths.arg("server_death", "server", died)) == {2}
+    assert 7 in deaths.arg("server_death", "status", died)
+    assert len(deaths.of("server_start")) == len(died) + 1
+    outcomes = [r.outcome for r in Requests(deaths).all]
     assert {1, 2} <= set(outcomes)
     # The planted server keeps its flags to itself, and that is what the rules find; nothing else.
-    assert [v.rule.name for v in judge(trace) if v.word == "broken"] == ["served-means-answered"]
+    assert [v.rule.name for v in judge(deaths) if v.word == "broken"] == ["served-means-answered"]
 
 
 def test_losses_are_counted_exactly(boot: Boot, tmp_path: Path) -> None:

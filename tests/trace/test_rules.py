@@ -6,7 +6,7 @@ from typing import Callable
 
 import pytest
 
-from tests.trace.synthetic import DONE, INIT, Story
+from tests.trace.synthetic import DONE, INIT, Story, table
 from tools.trace.check import judge
 from tools.trace.rules import RULES, Rule
 
@@ -172,6 +172,22 @@ def test_a_broken_run_is_named(name: str, story: Callable[[], Story], text: str)
     assert verdict.word == "broken"
     assert any(text in v.text for v in verdict.violations), [v.text for v in verdict.violations]
     assert all(0 <= i < len(trace.records) for v in verdict.violations for i in v.records)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)
+def test_every_rule_knows_what_it_needs(rule: Rule) -> None:
+    """Records lost in the middle, or any event it needs switched off for a while: undecided, with the reason."""
+    story = good()
+    story.lose(3).note(pid=5, text="after")
+    verdict = judge(story.trace(), [rule])[0]
+    assert (verdict.word, "lost" in verdict.undecided) == (
+        ("ok", False) if rule.gaps else ("undecided", True)
+    )
+    everything = (1 << 63) - 1
+    for event in rule.events:
+        story = good().mask(old=everything, new=everything & ~(1 << table().id(event)))
+        verdict = judge(story.mask(old=0, new=everything).trace(), [rule])[0]
+        assert verdict.word == "undecided" and event in verdict.undecided
 
 
 def test_losses_make_rules_undecidable() -> None:
