@@ -12,11 +12,13 @@
 #undef stat
 #include "kernel/fs.h"
 #include "kernel/param.h"
+#include "mkfs/usage.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the image is little-endian");
 
 #define MAX_BLOCKS (1u << 20) // 1 GiB
-#define MAX_FINDINGS 1000     // lines printed; the rest is counted
+#define USAGE "usage: fsck IMAGE"
+#define MAX_FINDINGS 1000 // lines printed; the rest is counted
 
 static const char *image_name;
 static uchar (*image)[BSIZE];
@@ -374,8 +376,10 @@ static void check_bitmap(void) {
 }
 
 int main(int argc, char **argv) {
+  if (explained(argc, argv, USAGE, "Checks a disk image in xv6's format; prints a line for each fault."))
+    return 0;
   if (argc != 2 || argv[1][0] == '-') {
-    fprintf(stderr, "usage: fsck IMAGE\n");
+    fprintf(stderr, "%s\n", USAGE);
     return 2;
   }
   image_name = argv[1];

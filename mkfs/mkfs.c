@@ -11,6 +11,7 @@
 #undef stat
 #include "kernel/fs.h"
 #include "kernel/param.h"
+#include "mkfs/usage.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the image is little-endian");
 _Static_assert(sizeof(struct dinode) == 64 && sizeof(struct dirent) == 16, "on-disk sizes");
@@ -141,6 +142,8 @@ static void write_image(const char *path) {
 }
 
 int main(int argc, char **argv) {
+  if (explained(argc, argv, USAGE, "Makes a disk image in xv6's format that holds the files."))
+    return 0;
   unsigned long blocks = FSSIZE;
   int next = 1;
   if (argc > 2 && strcmp(argv[1], "-b") == 0) {

@@ -19,7 +19,7 @@ def test_tables_are_current() -> None:
 def test_unknown_argument() -> None:
     """One line, exit status 2."""
     run = subprocess.run([ROOT / "tools/docs/tables", "--chekc"], capture_output=True, text=True)
-    assert run.returncode == 2 and "--chekc" in run.stdout and run.stdout.count("\n") == 1
+    assert run.returncode == 2 and "--chekc" in run.stderr and run.stderr.count("\n") == 1
 
 
 def test_figures_from_the_source_are_current() -> None:

@@ -76,7 +76,8 @@ def test_the_dev_container_installs_packages_txt() -> None:
     for line in docker:
         word, _, rest = line.partition(" ")
         if word == "COPY":
-            assert (folder / facts["build"]["context"] / rest.split()[0]).is_file(), line
+            for source in rest.split()[:-1]:
+                assert (folder / facts["build"]["context"] / source).is_file(), line
         elif word == "RUN":
             check_line(rest.replace("/opt/xv6-glass/", "").split(" && rm ")[0])
     check_line(facts["postCreateCommand"])

@@ -8,6 +8,7 @@
 #include "kernel/mm/vm.h"
 #include "kernel/proc/proc.h"
 #include "kernel/trace/trace.h"
+#include "kernel/version.h"
 
 struct machine machine;
 int ncpu;
@@ -35,7 +36,7 @@ static void read_machine(uint64 device_tree) {
 
 static void build(uint64 device_tree) {
   uartinit();
-  printf("\nxv6-glass is booting\n");
+  printf("\nxv6-glass %s is booting\n", XV6_GLASS_VERSION);
   read_machine(device_tree);
   traceinit(machine.timer_frequency, machine.bootargs);
   binit();

@@ -6,7 +6,6 @@ changes, and nothing else. Exit status: 0 all as it must be, 1 some not, 2 usage
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 from tests import mutants
 from tests.harness import tree
+from tools.commandline import Parser
 
 SUBMIT = tree.ROOT / "tools" / "submit" / "submit"
 
@@ -50,7 +50,7 @@ def check(name: str, own: bool) -> tuple[list[str], dict[str, Any]]:
 
 def main() -> int:
     """Runs what the command line names."""
-    parser = argparse.ArgumentParser(prog="make mutants")
+    parser = Parser(prog="mutants", description="The checker against known mistakes.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="which; all if none is named")
     parser.add_argument("--only-own", action="store_true", help="run the mutant's own probes alone")
     parser.add_argument("--results", type=Path, help="append a line for each to this file")

@@ -14,6 +14,7 @@ import traceback
 from types import ModuleType
 
 from tests import soak
+from tools.commandline import STATUS, Parser
 
 
 def modules() -> dict[str, ModuleType]:
@@ -43,9 +44,10 @@ def main() -> int:
         f"  {name:12}{(m.__doc__ or '').splitlines()[0]} ({m.MINUTES:g} minutes)"
         for name, m in there.items()
     )
-    parser = argparse.ArgumentParser(
-        prog="make soak",
-        epilog=f"soaks:\n{listing}",
+    parser = Parser(
+        prog="soak",
+        description="The long forms of the tests.",
+        epilog=f"soaks:\n{listing}\n\n{STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="which; all if none is named")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Callable, NoReturn
 
+from tools.commandline import Parser
 from tools.guest.memory import GuestError
 from tools.submit import batch, debug, report
 from tools.submit.check import Options, check
@@ -17,13 +18,6 @@ FORMS: dict[str, Callable[[Report], str]] = {
     "junit": report.junit,
     "html": report.as_html,
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        fail(message)
 
 
 def fail(message: str) -> NoReturn:
@@ -54,7 +48,7 @@ def count(low: int, high: int) -> Callable[[str], int]:
 
 def arguments() -> Parser:
     """The parser."""
-    parser = Parser(prog="submit", description=__doc__)
+    parser = Parser(prog="submit", description="Say what is wrong with a student's tree.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
     one = commands.add_parser("check", help="say what is wrong with a tree")
     one.add_argument("tree", type=Path, help="folder or zip file")

@@ -9,12 +9,11 @@ import sys
 import threading
 from pathlib import Path
 
+from tools.commandline import Parser
 from tools.guest.memory import GuestError
 from tools.trace import check, export, filters, record, report, show, stats, top
 from tools.trace.console import ROOT
 from tools.trace.tracefile import TraceError
-
-EPILOG = "Exit status: 0 fine, 1 findings, 2 usage or environment."
 
 
 def _kernel(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +25,8 @@ def _kernel(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser(
-        "record", help="boot a guest, type commands, keep every event", epilog=EPILOG
-    )
+def _record(commands: "argparse._SubParsersAction[Parser]") -> None:
+    p = commands.add_parser("record", help="boot a guest, type commands, keep every event")
     p.add_argument(
         "-o", "--output", type=Path, default=Path("trace.xt"), help="file to write (trace.xt)"
     )
@@ -52,8 +49,8 @@ def _record(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     p.set_defaults(run=record.run_record)
 
 
-def _attach(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser("attach", help="record a running, halted or dead guest", epilog=EPILOG)
+def _attach(commands: "argparse._SubParsersAction[Parser]") -> None:
+    p = commands.add_parser("attach", help="record a running, halted or dead guest")
     p.add_argument(
         "-o", "--output", type=Path, default=Path("trace.xt"), help="file to write (trace.xt)"
     )
@@ -63,8 +60,8 @@ def _attach(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     p.set_defaults(run=record.run_attach)
 
 
-def _show(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser("show", help="print a trace", epilog=EPILOG)
+def _show(commands: "argparse._SubParsersAction[Parser]") -> None:
+    p = commands.add_parser("show", help="print a trace")
     p.add_argument("trace", nargs="?", type=Path, help="trace file")
     form = p.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -79,10 +76,8 @@ def _show(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     p.set_defaults(run=show.run)
 
 
-def _check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser(
-        "check", help="judge a trace by the rules of a sound run", epilog=EPILOG
-    )
+def _check(commands: "argparse._SubParsersAction[Parser]") -> None:
+    p = commands.add_parser("check", help="judge a trace by the rules of a sound run")
     p.add_argument("trace", nargs="?", type=Path, help="trace file")
     p.add_argument(
         "--rule", action="append", metavar="NAME", help="only this rule; may be repeated"
@@ -92,17 +87,15 @@ def _check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     p.set_defaults(run=check.run)
 
 
-def _stats(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser(
-        "stats", help="numbers of a trace, or of two side by side", epilog=EPILOG
-    )
+def _stats(commands: "argparse._SubParsersAction[Parser]") -> None:
+    p = commands.add_parser("stats", help="numbers of a trace, or of two side by side")
     p.add_argument("traces", nargs="+", metavar="TRACE", help="one trace file, or two to compare")
     p.add_argument("--json", action="store_true", help="a JSON list")
     p.set_defaults(run=stats.run)
 
 
-def _export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser("export", help="write a trace in a standard format", epilog=EPILOG)
+def _export(commands: "argparse._SubParsersAction[Parser]") -> None:
+    p = commands.add_parser("export", help="write a trace in a standard format")
     p.add_argument("trace", type=Path, help="trace file")
     p.add_argument(
         "--ctf", type=Path, metavar="DIR", help="CTF 1.8, for babeltrace2 and Trace Compass"
@@ -115,8 +108,8 @@ def _export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     p.set_defaults(run=export.run)
 
 
-def _report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser("report", help="draw a trace as one HTML page", epilog=EPILOG)
+def _report(commands: "argparse._SubParsersAction[Parser]") -> None:
+    p = commands.add_parser("report", help="draw a trace as one HTML page")
     p.add_argument("trace", type=Path, help="trace file")
     p.add_argument(
         "-o", "--output", type=Path, metavar="FILE.html", help="page to write (beside the trace)"
@@ -125,8 +118,8 @@ def _report(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     p.set_defaults(run=report.run)
 
 
-def _top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    p = commands.add_parser("top", help="live view of a running guest", epilog=EPILOG)
+def _top(commands: "argparse._SubParsersAction[Parser]") -> None:
+    p = commands.add_parser("top", help="live view of a running guest")
     p.add_argument("--once", action="store_true", help="print one picture and end")
     record.add_source(p)
     _kernel(p)
@@ -135,10 +128,8 @@ def _top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> Non
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    whole = argparse.ArgumentParser(
-        prog="xv6-trace",
-        description="Record, show, judge, export and draw traces of a guest.",
-        epilog=EPILOG,
+    whole = Parser(
+        prog="xv6-trace", description="Record, show, judge, export and draw traces of a guest."
     )
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_record, _attach, _show, _check, _stats, _export, _report, _top):
