@@ -7,13 +7,14 @@ import struct
 import pytest
 
 from tests.guest.image import RAM, Image
+from tools.guest.events import EventTable
 from tools.guest.frames import FrameTable, free_list
 from tools.guest.locks import cycles, find_locks
 from tools.guest.memory import PAGE, RAM_BASE, GuestError
 from tools.guest.pipes import Pipes
 from tools.guest.processes import Hart, Process, Processes
 from tools.guest.queue import read_queue
-from tools.guest.ring import MAGIC, RECORD, EventTable, Ring, rings
+from tools.guest.ring import MAGIC, RECORD, Ring, rings
 from tools.guest.sv39 import R, V, W
 
 

@@ -147,7 +147,7 @@ class RecordPrinter:
 
     def to_string(self) -> str:
         from tools.gdb.skin import session
-        from tools.guest.ring import Event, EventTable
+        from tools.guest.events import Event, EventTable
 
         v = self.value
         kernel = session().kernel

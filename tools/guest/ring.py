@@ -1,5 +1,4 @@
-"""The trace rings of a guest and the kernel's own table of events (kernel/trace.h,
-kernel/trace_events.h).
+"""The trace rings of a guest (kernel/trace.h); what their records mean is events.py's.
 
 Reading follows the protocol of trace.h: copy record n, then read head; the copy is good if its
 sequence number is n + 1 and head is at most n + capacity. So a live guest can be followed through
@@ -10,13 +9,12 @@ from __future__ import annotations
 
 import struct
 from array import array
-from dataclasses import dataclass, field
-from typing import Iterator, NamedTuple, Optional
+from dataclasses import dataclass
+from typing import Iterator
 
-from tools.guest.elf import Elf
+from tools.guest.events import Event
 from tools.guest.kernel import Kernel
-from tools.guest.layout import Record as Struct
-from tools.guest.layout import printable, split
+from tools.guest.layout import split
 from tools.guest.memory import GuestError
 
 MAGIC = 0x31474E4952367678
@@ -24,17 +22,6 @@ VERSION = 1
 RECORD = struct.Struct("<QQHHi5Q")
 HEADER = struct.Struct("<QIIIIQQ")
 HEAD_OFFSET = 64  # of `head`, on the header's second cache line
-
-
-class Event(NamedTuple):
-    """One record: time in ticks of the ring's frequency, sequence from 1, five argument slots."""
-
-    time: int
-    sequence: int
-    event: int
-    hart: int
-    pid: int
-    args: tuple[int, ...]
 
 
 @dataclass
@@ -113,71 +100,3 @@ def rings(kernel: Kernel) -> list[Ring]:
     pointers = [p.data for p in split(found[1], found[0], kernel.read(found[0], found[1].size))]
     places = [kernel.to_pa(int.from_bytes(p, "little")) for p in pointers if any(p)]
     return [Ring(kernel, pa) for pa in places if pa is not None]
-
-
-@dataclass
-class EventInfo:
-    """A row of the kernel's event table. `arguments` are (name, kind), in slot order."""
-
-    id: int
-    name: str
-    category: str
-    flags: int
-    arguments: list[tuple[str, str]]
-
-
-@dataclass
-class EventTable:
-    """What each event and each enumerated value is called, read from the kernel's ELF file."""
-
-    events: dict[int, EventInfo] = field(default_factory=dict)
-    values: dict[tuple[str, int], str] = field(default_factory=dict)
-
-    @staticmethod
-    def of(elf: Elf) -> "EventTable":
-        """Empty if the kernel has no such table."""
-        table = EventTable()
-        for row in _constants(elf, "trace_event_table"):
-            pairs = [a.partition(":") for a in (row.text("arguments") or "").split()]
-            info = EventInfo(
-                row.number("id"),
-                row.text("name") or "",
-                row.text("category") or "",
-                row.number("flags"),
-                [(name, kind) for name, _, kind in pairs],
-            )
-            table.events[info.id] = info
-        for row in _constants(elf, "trace_value_table"):
-            table.values[row.text("set") or "", row.number("value")] = row.text("name") or ""
-        return table
-
-    def arguments(self, event: Event, kernel: Optional[Kernel] = None) -> dict[str, str]:
-        """The arguments by name, as text by kind; kernel addresses by symbol if `kernel` is
-        given.
-        """
-        info = self.events.get(event.event)
-        if info is None:
-            return {f"a{i}": f"{a:#x}" for i, a in enumerate(event.args)}
-        shown: dict[str, str] = {}
-        for i, (name, kind) in enumerate(info.arguments):
-            value = event.args[i] if i < len(event.args) else 0
-            if kind == "text":
-                raw = struct.pack(f"<{len(event.args) - i}Q", *event.args[i:])
-                shown[name] = printable(raw.split(b"\0")[0])
-            elif (kind, value) in self.values:
-                shown[name] = self.values[kind, value]
-            elif kind in ("n", "bytes", "ticks"):
-                shown[name] = str(value)
-            elif kind in ("int", "pid"):
-                shown[name] = str(value - (1 << 64) if value >> 63 else value)
-            else:
-                symbol = kernel.name_of(value) if kernel and kind == "symbol" else None
-                shown[name] = symbol or f"{value:#x}"
-        return shown
-
-
-def _constants(elf: Elf, name: str) -> list[Struct]:
-    found = elf.variable(name)
-    if found is None or found[1].kind != "array":
-        return []
-    return split(found[1], found[0], elf.bytes_at(found[0], found[1].size))

@@ -43,6 +43,14 @@ def build_id(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]
 
 
+def table_of(elf: Elf) -> Table:
+    """The events a kernel knows; raises GuestError if it has none."""
+    table = Table.of(elf)
+    if not table.events:
+        raise GuestError(f"{elf.path}: this kernel has no trace events")
+    return table
+
+
 @contextmanager
 def promptly() -> Iterator[None]:
     """Where this process may, it runs before others while it follows a guest, so that a busy machine costs no events;
@@ -67,7 +75,7 @@ class Follower:
     def __init__(self, kernel: Kernel, live: bool):
         """live: the guest runs while it is read."""
         self.kernel, self.live = kernel, live
-        self.table = Table.of(kernel.elf)
+        self.table = table_of(kernel.elf)
         self.rings: list[Ring] = []
         self.positions: dict[int, int] = {}
         self.lost = 0  # since the first poll

@@ -15,8 +15,7 @@ from tools.guest import Kernel, open_guest
 from tools.guest.elf import Elf
 from tools.guest.memory import FileMemory, GuestError
 from tools.trace.console import LINE, ROOT, Console
-from tools.trace.follow import QUICK, SLOW, Follower, describe, promptly, pump, snapshot
-from tools.trace.table import Table
+from tools.trace.follow import QUICK, SLOW, Follower, describe, promptly, pump, snapshot, table_of
 from tools.trace.tracefile import TraceError, Writer
 
 RING = 131072  # records of each hart's ring in a recorded guest: a follower on a busy machine may be late
@@ -74,7 +73,7 @@ def record(
     for path in (kernel, image):
         if not path.is_file():
             raise TraceError(f"{path}: no such file; 'make' builds it")
-    table = Table.of(Elf(str(kernel)))
+    table = table_of(Elf(str(kernel)))
     try:
         table.select(events)
     except ValueError as error:

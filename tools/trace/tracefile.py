@@ -172,6 +172,8 @@ def read(path: str | Path) -> Contents:
 
     try:
         table = Table(chunks(b"events")[0], (chunks(b"values") or [b""])[0])
+        if not table.events:
+            raise ValueError
     except (IndexError, ValueError):
         raise TraceError(
             f"{path}: its table of events is damaged; nothing can be decoded"

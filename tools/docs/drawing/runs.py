@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tools.docs.drawing.svg import Drawing
 from tools.guest import Kernel
-from tools.guest.ring import RECORD, EventTable, rings
+from tools.guest.events import EventTable
+from tools.guest.ring import RECORD, rings
 from tools.trace.requests import Requests
 from tools.trace.trace import Trace
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import struct
 from typing import Iterable
 
+from tools.guest.events import Event
 from tools.guest.kernel import Kernel
 from tools.guest.memory import GuestError
 from tools.guest.processes import Processes
-from tools.guest.ring import RECORD, Event
+from tools.guest.ring import RECORD
 
 MAGIC = struct.pack("<Q", 0x3143525436767858)  # TRACE_FILE_MAGIC
 

@@ -7,8 +7,9 @@ from typing import Any
 from tools.gdb.commands.save import save
 from tools.gdb.report import Column, Report
 from tools.gdb.session import Command, Parser, Session
+from tools.guest.events import Event, EventTable
 from tools.guest.memory import GuestError
-from tools.guest.ring import Event, EventTable, rings
+from tools.guest.ring import rings
 
 
 class ShmTrace(Command):
