@@ -32,16 +32,17 @@ static inline void trace_running(struct cpu *c, int pid) {
   c->stamp = (uint64)pid << 32 | (uint64)c->id << 16;
 }
 
-// The hart cannot change meanwhile: kerneltrap() lets nobody else run while c->emitting is set.
+// The hart cannot change meanwhile: kerneltrap() lets nobody else run while c->emitting is set. Nothing of the
+// hart's is read before that: volatile accesses stay in order.
 static inline __attribute__((always_inline)) void trace_emit(enum trace_event event, int count, const uint64 *args) {
   struct cpu *c = mycpu();
   c->emitting = 1;
-  struct ring *ring = (struct ring *)c->ring;
+  struct ring *ring = (struct ring *)READ_ONCE(c->ring);
   uint64 n = __atomic_fetch_add(&ring->header.head, 1, __ATOMIC_ACQUIRE);
   struct trace_record *r = &ring->records[n & ring->header.mask];
   asm("" : "+r"(r)); // one base register, or gcc works the address out anew for each field
   WRITE_ONCE(r->time, csr_read(time));
-  WRITE_ONCE(*(trace_stamp *)&r->event, c->stamp | event); // hart and pid too
+  WRITE_ONCE(*(trace_stamp *)&r->event, READ_ONCE(c->stamp) | event); // hart and pid too
 #pragma GCC unroll 5
   for (int i = 0; i < count; i++)
     WRITE_ONCE(r->args[i], args[i]);
