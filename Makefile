@@ -71,7 +71,8 @@ KERNEL_OBJECTS := $(patsubst %,$O%.o,$(basename $(KERNEL_SOURCES)))
 LIBRARY := ulib printf umalloc usys sweep
 usertests_PARTS := $(patsubst user/%.c,%,$(wildcard user/usertests_*.c))
 shmtrace_PARTS := $(patsubst user/%.c,%,$(wildcard user/shmtrace_*.c))
-PARTS := $(usertests_PARTS) $(shmtrace_PARTS)
+fuzz_PARTS := $(patsubst user/%.c,%,$(wildcard user/fuzz_*.c))
+PARTS := $(usertests_PARTS) $(shmtrace_PARTS) $(fuzz_PARTS)
 # Programs of courses stand in user/ too, and are warned as xv6 warns them; `make lint` warns ours of everything.
 USERFLAGS := $(TARGETFLAGS) -march=rv64gc -mabi=lp64d -Wall -Werror -Wno-main
 PROGRAMS := $(filter-out $(LIBRARY) $(PARTS),$(patsubst user/%.c,%,$(sort $(wildcard user/*.c))))

@@ -2,6 +2,7 @@
 #include "kernel/boot/boot.h"
 #include "kernel/dev/dev.h"
 #include "kernel/fs/fs_kernel.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/lib/lib.h"
 #include "kernel/mm/audit.h"
 #include "kernel/mm/frame.h"
@@ -48,6 +49,7 @@ static void build(uint64 device_tree) {
   kvminithart(); // stacks, and what lies on top of them, are in the real table only
   procinit();
   consoleinit();
+  failpoint_init();
   plicinit();
   virtio_disk_init();
   timer_init();

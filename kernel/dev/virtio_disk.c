@@ -3,6 +3,7 @@
 // Any number of transfers are under way at once, each of up to DISK_SEGMENTS buffers.
 #include "kernel/dev/dev.h"
 #include "kernel/fs/buf.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/lib/lib.h"
 #include "kernel/mm/frame.h"
 #include "kernel/proc/lock.h"
@@ -249,7 +250,9 @@ void disk_expect(struct disk_wait *w) {
 }
 
 void disk_start(struct disk_wait *w, enum disk_op op, uint block, struct buf *const bufs[], uint n) {
+  int failed = fail_here(op == DISK_READ ? FAIL_read : FAIL_write);
   acquire(&disk.lock);
+  w->failed |= failed;
   for (uint done = 0; done < n; done += disk.max_segments) {
     uint part = n - done < disk.max_segments ? n - done : disk.max_segments;
     if (done)

@@ -3,6 +3,7 @@
 #include "kernel/fs/buf.h"
 #include "kernel/boot/boot.h"
 #include "kernel/fs/fs_kernel.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/lib/lib.h"
 #include "kernel/mm/frame.h"
 #include "kernel/proc/lock.h"
@@ -50,6 +51,8 @@ static void settle(struct buf *b) {
 // Takes the unreferenced buffer that was not used for longest, roughly: the hand passes over a recently used one once.
 // Called and returns with the lock; 0 if all are in use.
 static struct buf *evict(void) {
+  if (fail_here(FAIL_buffer))
+    return 0;
   for (uint steps = 0; steps < 2 * bcache.count; steps++) {
     struct buf *b = &bcache.buf[bcache.hand];
     bcache.hand = bcache.hand + 1 < bcache.count ? bcache.hand + 1 : 0;

@@ -4,6 +4,7 @@
 #include "kernel/fs/inode.h"
 #include "kernel/fs/log.h"
 #include "kernel/ipc/pipe.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/proc/lock.h"
 
 #define FILES (NPROC * (NOFILE + 2)) // and two that a process may be opening
@@ -25,6 +26,8 @@ void fileinit(void) {
 }
 
 struct file *filealloc(void) {
+  if (fail_here(FAIL_file))
+    return 0;
   acquire(&ftable.lock);
   struct file *f = ftable.free;
   if (f)

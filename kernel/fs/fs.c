@@ -5,6 +5,7 @@
 #include "kernel/fs/buf.h"
 #include "kernel/fs/inode.h"
 #include "kernel/fs/log.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/proc/lock.h"
 
 struct superblock sb;
@@ -111,6 +112,8 @@ static uint take_block(uint from, uint end) {
 
 uint balloc(void) {
   uint block = 0;
+  if (fail_here(FAIL_block))
+    return 0;
   acquiresleep(&space.lock);
   // from where the last search ended to the end of the disk, then from the first data block to there, bitmap block by
   // bitmap block
@@ -168,6 +171,8 @@ static uint take_inode(struct buf *b, uint inum, short type) {
 
 uint inum_alloc(short type) {
   uint found = 0;
+  if (fail_here(FAIL_inode))
+    return 0;
   acquiresleep(&space.lock);
   for (uint inum = space.next_inode; space.free_inodes && !found && inum < sb.ninodes; inum += IPB - inum % IPB) {
     struct buf *b = bread(IBLOCK(inum, sb));

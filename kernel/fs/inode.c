@@ -4,6 +4,7 @@
 #include "kernel/fs/buf.h"
 #include "kernel/fs/inode.h"
 #include "kernel/fs/log.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/proc/lock.h"
 
 // Enough for every open file, every working directory, and what each process holds on its way through paths, at once.
@@ -51,7 +52,7 @@ static void join_ring(struct inode *ip) {
 // Gives the slot unused for longest to an inode; 0 if all are in use.
 static struct inode *reuse_slot(uint dev, uint inum) {
   struct inode *ip = itable.unused.next;
-  if (ip == &itable.unused)
+  if (ip == &itable.unused || fail_here(FAIL_inode))
     return 0;
   if (ip->inum)
     for (struct inode **p = bucket_of(ip->inum); *p; p = &(*p)->hash_next)
@@ -137,7 +138,7 @@ struct inode *ialloc(uint dev, short type) {
   uint inum = inum_alloc(type);
   struct inode *ip = inum ? iget(dev, inum) : 0;
   if (inum && !ip)
-    panic("ialloc: more inodes in use than processes can hold");
+    inum_free(inum);
   return ip;
 }
 

@@ -13,6 +13,7 @@
 #include "kernel/fs/buf.h"
 #include "kernel/fs/fs_kernel.h"
 #include "kernel/fs/inode.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/lib/lib.h"
 #include "kernel/proc/lock.h"
 #include "kernel/proc/proc.h"
@@ -122,7 +123,7 @@ static void checkpoint(void) {
       write_buffers(&w, b->block, &log.slot[n++], 1);
     }
   }
-  if (wait_written(&w, log.slot[0]->block) < 0 || flush() < 0)
+  if (wait_written(&w, header()->block[0]) < 0 || flush() < 0)
     return;
   header()->n = 0;
   if (write_header() < 0 || flush() < 0)
@@ -155,18 +156,21 @@ static int refuse(void) {
 }
 
 int log_begin(uint blocks) {
+  int full = fail_here(FAIL_log);
   acquire(&log.lock);
   uint ticket = log.next_ticket++;
   for (;;) {
     if (has_failed())
       return refuse();
     int turn = ticket == log.serving && !log.busy;
-    if (turn && log.committed + log.added + log.reserved + blocks <= log.capacity)
+    if (turn && !full && log.committed + log.added + log.reserved + blocks <= log.capacity)
       break;
-    if (turn && log.running == 0)
+    if (turn && log.running == 0) {
       alone(checkpoint);
-    else
+      full = 0;
+    } else {
       sleep(&log, &log.lock);
+    }
   }
   log.serving++;
   log.running++;

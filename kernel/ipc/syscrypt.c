@@ -98,8 +98,11 @@ static struct proc *find_relative(struct proc *p, int pid) {
   return found && is_ancestor(p, found) ? found : 0;
 }
 
-// The caller's relative of that pid, pinned; 0 if there is none.
+// The caller's relative of that pid, pinned; 0 if there is none. Init is everybody's ancestor and, here, kin to nobody:
+// who could map its memory could write its stack, who could map into it could keep frames for ever.
 static struct proc *pin_relative(int pid) {
+  if (pid == INIT_PID)
+    return 0;
   acquire(&tree_lock);
   struct proc *other = find_relative(myproc(), pid);
   if (other)

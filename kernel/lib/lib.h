@@ -25,6 +25,9 @@ int vformat(char *buf, int size, const char *format, va_list args);
 // One message, one line on the console even with all harts printing. %d %u %x %p %s %c %lu %ld %lx %%.
 void printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void panic(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+// The return addresses of the calls that led to a function's frame, which is __builtin_frame_address(0) there,
+// innermost first: at most max of them. -> how many.
+int backtrace(const void *from, uint64 pcs[], int max);
 extern volatile int panicked; // set by panic(): other harts stop where they are
 // Ends this hart: nothing enabled can wake it, so it costs the host nothing and a debugger finds it here.
 void stop_hart(void) __attribute__((noreturn));

@@ -26,18 +26,27 @@ void printf(const char *format, ...) {
   va_end(args);
 }
 
-// Prints the return addresses of the calls that led here, innermost first. A frame holds its return address 8 bytes
-// and its caller's frame pointer 16 bytes below its own pointer; the walk stays on the stack it began on.
-static void print_backtrace(void) {
-  uint64 frame = (uint64)__builtin_frame_address(0);
+// A frame holds its return address 8 bytes and its caller's frame pointer 16 bytes below its own pointer; the walk
+// stays on the stack it began on. A function that calls none has another layout, so callers hand in their own frame.
+int backtrace(const void *from, uint64 pcs[], int max) {
+  uint64 frame = (uint64)from;
   uint64 limit = (frame & ~(KSTACK_STRIDE - 1)) + KSTACK_STRIDE;
-  for (int i = 0; i < BACKTRACE_MAX && frame % 16 == 0; i++) {
-    printf("  at %p\n", ((void **)frame)[-1]);
+  int n = 0;
+  while (n < max && frame % 16 == 0) {
+    pcs[n++] = ((uint64 *)frame)[-1];
     uint64 caller = ((uint64 *)frame)[-2];
     if (caller <= frame || caller > limit)
       break;
     frame = caller;
   }
+  return n;
+}
+
+static void print_backtrace(void) {
+  uint64 pcs[BACKTRACE_MAX];
+  int n = backtrace(__builtin_frame_address(0), pcs, BACKTRACE_MAX);
+  for (int i = 0; i < n; i++)
+    printf("  at 0x%lx\n", pcs[i]);
 }
 
 void stop_hart(void) {

@@ -2,6 +2,7 @@
 // Counts change atomically; kmem.lock guards the free list only, so it is held for a few instructions.
 #include "kernel/mm/frame.h"
 #include "kernel/boot/boot.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/lib/lib.h"
 #include "kernel/proc/lock.h"
 #include "kernel/trace/trace.h"
@@ -69,6 +70,8 @@ void kinit(void) {
 
 // A frame, if more than `keep` are free. Part of its callers, whose callers the trace names.
 static inline __attribute__((always_inline)) void *take_frame(uint32 keep) {
+  if (fail_here(FAIL_frame))
+    return 0;
   note_frame_change();
   acquire(&kmem.lock);
   if (kmem.nfree <= keep) {

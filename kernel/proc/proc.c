@@ -5,6 +5,7 @@
 #include "kernel/fs/fs_kernel.h"
 #include "kernel/ipc/server.h"
 #include "kernel/ipc/shmem_queue.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/lib/lib.h"
 #include "kernel/memlayout.h"
 #include "kernel/mm/frame.h"
@@ -16,7 +17,6 @@
 #include "kernel/proc/sched.h"
 #include "kernel/trace/trace.h"
 
-#define PID_INIT 1
 #define PID_FIRST_FREE 3 // 2 is the crypto server
 #define PATIENCE 10      // ticks fork() waits for init to reap what is dead
 #define INIT_RETRY 10    // ticks before /init is tried again
@@ -121,6 +121,8 @@ static int new_pid(void) {
 // ---- slots ----
 
 struct proc *allocproc(int pid) {
+  if (fail_here(FAIL_process))
+    return 0;
   for (struct proc *p = proc; p < &proc[NPROC]; p++) {
     if (READ_ONCE(p->state) != UNUSED)
       continue;
@@ -166,7 +168,7 @@ struct proc *kernel_process(int pid, const char *name) {
 }
 
 void userinit(void) {
-  initproc = kernel_process(PID_INIT, "init");
+  initproc = kernel_process(INIT_PID, "init");
   make_runnable(initproc);
 }
 
@@ -217,6 +219,7 @@ static void inherit(struct proc *parent, struct proc *child) {
   *child->trapframe = *parent->trapframe;
   child->trapframe->a0 = 0;
   fp_fork(parent, child);
+  fail_inherit(parent, child);
   for (int fd = 0; fd < NOFILE; fd++)
     if (parent->ofile[fd])
       child->ofile[fd] = filedup(parent->ofile[fd]);

@@ -68,6 +68,7 @@ struct fpstate {
   uint64 fcsr;
 };
 
+#define INIT_PID 1
 #define LOST_MAX (2 * NSHMEM_REQS) // as many requests as one death of the server can lose: in service, and waiting
 
 // What the crypto queue keeps of a process (ipc/shmem_queue.c).

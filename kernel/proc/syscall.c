@@ -1,5 +1,6 @@
 // System calls: the number in a7 picks a function from the table, its result goes to a0.
 #include "kernel/proc/syscall.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/lib/lib.h"
 #include "kernel/mm/user.h"
 #include "kernel/proc/proc.h"
@@ -38,8 +39,10 @@ static seldom void traced_call(struct trapframe *tf, uint64 (*call)(void)) {
 void syscall(void) {
   struct trapframe *tf = myproc()->trapframe;
   uint64 (*call)(void) = tf->a7 < CALLS ? calls[tf->a7] : 0;
+  fail_call_begins(tf->a7);
   if (READ_ONCE(trace_mask) & (1UL << TRACE_SYS_ENTER | 1UL << TRACE_SYS_EXIT))
     traced_call(tf, call);
   else
     tf->a0 = call ? call() : unknown_call(myproc(), tf->a7);
+  fail_call_ends(tf->a0);
 }
