@@ -11,22 +11,30 @@
 # The frame of a trap inside the kernel: what a C function may change.
 #define KF_SIZE 128
 
+# For debuggers alone, nothing of it is loaded. A backtrace passes through a trap inside the kernel, though over the
+# innermost function, whose pc is in sepc; it ends where a trap came from user mode.
+.cfi_sections .debug_frame
+
 .text
 .balign 4
 .global trap_vector
 trap_vector:
+.cfi_startproc simple
+.cfi_def_cfa sp, 0
     csrrw   sp, sscratch, sp
     bnez    sp, from_user
 
     # From the kernel: back to the interrupted stack, if the frame still fits on it.
     csrrw   sp, sscratch, sp
     addi    sp, sp, -KF_SIZE
+.cfi_def_cfa_offset KF_SIZE
     csrw    sscratch, t0
     srli    t0, sp, 13
     andi    t0, t0, 1
     beqz    t0, off_stack       # in the guard below a stack this bit of sp is 0 (memlayout.h)
     csrrw   t0, sscratch, zero
     sd      ra, 0(sp)
+.cfi_offset ra, -KF_SIZE
     sd      t0, 8(sp)
     sd      t1, 16(sp)
     sd      t2, 24(sp)
@@ -61,9 +69,13 @@ trap_vector:
     ld      t6, 120(sp)
     addi    sp, sp, KF_SIZE
     sret
+.cfi_endproc
 
 # A stack overflowed, or boot code trapped: report on this hart's boot stack, which nothing else uses by now.
 off_stack:
+.cfi_startproc simple
+.cfi_def_cfa sp, 0
+.cfi_undefined ra
     mv      a0, sp
     lw      t0, 16(tp)          # struct cpu: id
     addi    t0, t0, 1
@@ -164,3 +176,4 @@ return_afresh:
     li      s0, 0
     call    usertrapret
     j       user_return
+.cfi_endproc

@@ -53,7 +53,7 @@ void stop_hart(void) {
   csr_clear(sstatus, SSTATUS_SIE);
   csr_write(sie, 0);
   for (;;)
-    asm volatile("wfi");
+    asm volatile("wfi" ::: "ra"); // saves ra on the stack, so that a debugger finds who has stopped
 }
 
 void panic(const char *format, ...) {

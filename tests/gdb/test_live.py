@@ -66,9 +66,10 @@ def inspect(guest: Guest, *words: str) -> dict[str, Any]:
     return found
 
 
-def guest_with_port(boot: Boot) -> tuple[Guest, int]:
+def guest_with_port(boot: Boot, **options: Any) -> tuple[Guest, int]:
+    """A guest that runs, and listens for gdb at a port."""
     port = free_port()
-    return boot(extra=("-gdb", f"tcp:127.0.0.1:{port}")), port
+    return boot(extra=("-gdb", f"tcp:127.0.0.1:{port}"), **options), port
 
 
 def test_gdb_sees_what_the_guest_says(boot: Boot) -> None:

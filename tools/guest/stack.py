@@ -16,6 +16,7 @@ from tools.guest.kernel import Kernel
 from tools.guest.memory import PAGE, GuestError
 from tools.guest.processes import Process
 from tools.guest.programs import Programs
+from tools.guest.prologue import Built, built
 from tools.guest.queue import read_user
 
 DEPTH = 64  # frames at most: a damaged stack must end
@@ -44,16 +45,11 @@ def kernel_frames(
     Empty for a process that runs and whose registers are not known.
     """
     if registers is not None:
-        pc, s0, call = registers["pc"], registers["s0"], False
-    elif process.hart is not None:
+        return _from_registers(kernel.elf, kernel.read, registers, user=False)
+    if process.hart is not None:
         return []
-    else:
-        pc, s0, call = (
-            process.record.number("context.ra"),
-            process.record.number("context.s0"),
-            True,
-        )
-    return _chain(kernel.elf, kernel.read, pc, s0, call, user=False)
+    pc, s0 = (process.record.number(f"context.{name}") for name in ("ra", "s0"))
+    return _chain(kernel.elf, kernel.read, pc, s0, True, user=False)
 
 
 def user_frames(
@@ -83,7 +79,7 @@ def user_frames(
     except GuestError:
         in_stub = False
     if not in_stub:
-        return _chain(elf, read, pc, s0, False, user=True)
+        return _from_registers(elf, read, registers, user=True)
     return [_frame(elf, pc, False, True)] + _chain(elf, read, registers["ra"], s0, True, user=True)
 
 
@@ -101,6 +97,22 @@ def trapframe(kernel: Kernel, process: Process) -> dict[str, int]:
     values = {n: record.number(n) for n in record.type.fields}
     values["pc"] = values.get("epc", 0)
     return values
+
+
+def _from_registers(
+    elf: Optional[Elf], read: Read, registers: Mapping[str, int], user: bool
+) -> list[Frame]:
+    """From any instruction, also one where the frame is not built yet or will never be."""
+    pc, s0, ra = registers["pc"], registers["s0"], registers["ra"]
+    state = built(elf, pc) if elf else Built.FRAME
+    if state is Built.FRAME or elf is None or elf.nearest(ra) is None:
+        return _chain(elf, read, pc, s0, False, user)
+    if state is Built.LEAF:
+        try:
+            s0 = int.from_bytes(read(s0 - 8, 8), "little")
+        except GuestError:
+            s0 = 0
+    return [_frame(elf, pc, False, user)] + _chain(elf, read, ra, s0, True, user)
 
 
 def _chain(elf: Optional[Elf], read: Read, pc: int, s0: int, call: bool, user: bool) -> list[Frame]:
