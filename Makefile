@@ -49,6 +49,12 @@ LD := $(TOOLPREFIX)ld
 AR := $(TOOLPREFIX)ar
 OBJCOPY := $(TOOLPREFIX)objcopy
 
+ifneq ($(filter-out help clean print-gdbport setup lint format docs skeleton fresh,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(shell command -v $(CC)),)
+$(error no compiler $(CC): 'make setup' installs it, or TOOLPREFIX= names another)
+endif
+endif
+
 WARNINGS := -Wall -Wextra -Werror
 TARGETFLAGS := -mcmodel=medany -mno-relax \
   -ffreestanding -fno-common -nostdlib -fno-stack-protector -fno-pie -no-pie -fno-omit-frame-pointer \
