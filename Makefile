@@ -69,7 +69,7 @@ O := $(or $D,build/)
 KERNEL := $Dkernel/kernel
 RACEFLAGS := -DRACES -fsanitize=thread -Wno-tsan --param tsan-distinguish-volatile=1 --param tsan-instrument-func-entry-exit=0
 # The kernel leaves floating point registers to the programs, which may use them.
-KERNELFLAGS := $(TARGETFLAGS) -march=rv64imac_zicsr_zifencei -mabi=lp64 $(WARNINGS) $(if $(filter-out 0,$(RACES)),$(RACEFLAGS),$(if $D,-DDEBUG))
+KERNELFLAGS := $(TARGETFLAGS) -fstack-usage -march=rv64imac_zicsr_zifencei -mabi=lp64 $(WARNINGS) $(if $(filter-out 0,$(RACES)),$(RACEFLAGS),$(if $D,-DDEBUG))
 KERNEL_SOURCES := $(sort $(wildcard kernel/*/*.c kernel/*/*.S))
 KERNEL_OBJECTS := $(patsubst %,$O%.o,$(basename $(KERNEL_SOURCES)))
 
@@ -252,6 +252,10 @@ ONLY ?=
 mutants: build/setup/test.mk build/mkfs/mkfs
 	@$(PYTHON) -m tests.mutants $(if $(ONLY),--only-own) $(ID)
 
+# AFL++ on the host's programs, and on the kernel's file system.
+fuzz-host:
+	@$(MAKE) --no-print-directory soak SOAK=afl
+
 lint: build/setup/test.mk all
 	tools/lint/check
 
@@ -310,6 +314,7 @@ help:
 #: make test       build and run every test; TESTS=tests/test_boot.py runs one file
 #: make soak       the long forms of the tests: SOAK="NAME..." MINUTES=N SEED=N; SOAK=-h lists them
 #: make mutants    the checker against known mistakes: ID="M2 X4" names some, ONLY=1 is faster
+#: make fuzz-host  AFL++ on fsck, mkfs and the file system for MINUTES=N, 15 if not given
 #: make check      say what is wrong with a tree that does the assignment; TREE=DIR, else this one
 #: make skeleton OUT=DIR   write the assignment to hand out
 #: make mutant ID  break a copy of this kernel on purpose and boot it; docs/exercises.md

@@ -105,7 +105,7 @@ static seldom void acquire_contended(struct cpu *c, struct spinlock *lk, uint64 
       tlb_poll();
       if (panicked)
         stop_hart();
-      if (time_now() - since > patience) {
+      if (lk->rank != RANK_PRINT && time_now() - since > patience) { // who waits to print can't say so
         struct cpu *holder = READ_ONCE(lk->cpu);
         printf("stuck: hart %d waits at 0x%lx for lock %s (0x%lx), held by hart %d since 0x%lx\n", c->id, pc, lk->name,
                (uint64)lk, holder ? holder->id : -1, READ_ONCE(lk->pc));
