@@ -49,6 +49,7 @@ def disk(image: bytes) -> Drawing:
         if indirect:
             addresses += struct.unpack_from(f"<{BLOCK // 4}I", image, indirect * BLOCK)
             kinds[indirect] = "blue"
+        address: int
         for address in filter(None, addresses):
             kinds[address] = "green" if kind == DIRECTORY else "blue"
     cell = 12.5
