@@ -201,7 +201,7 @@ class Session:
             % (self.nonce.encode(), actor)
         )
         started, begun = self.machine.time(), time.monotonic()
-        asked, frozen = False, Frozen()
+        asked, frozen, absent = False, Frozen(), 0
         while True:
             found = pattern.search(self.machine.console, position)
             if found:
@@ -215,7 +215,8 @@ class Session:
             if self.machine.pump(0.2):
                 continue
             passed = self.machine.time() - started
-            if self._gone(actor):
+            absent = absent + 1 if self._gone(actor) else 0
+            if absent >= 3:  # not just while its slot changes
                 raise Died("the process that called is gone", what)
             stopped = frozen.after(passed, DEAD)
             if stopped or passed > self.timeout or time.monotonic() - begun > STALLED:
