@@ -13,7 +13,7 @@ from tools.guest.stack import Frame, kernel_frames
 from tools.submit.session import Actor, Session
 from tools.submit.stub import READ, WRITE, Stop, Stub
 
-PATIENCE = 20.0  # seconds of real time without a stop and without the end waited for
+PATIENCE = 60.0  # seconds of real time without a stop and without the end waited for
 MOST = 500  # stops looked at
 Stops = Generator[tuple[Stub, Stop], None, None]
 TURN = 0.2  # seconds of real time between two looks at the console
@@ -90,13 +90,7 @@ def void(_: object) -> None:
 def frames_at(g: Session, stub: Stub, stop: Stop) -> list[Frame]:
     """Where a stopped hart is in the kernel, innermost first."""
     anyone = Processes(g.kernel).slots[0]  # with registers, it does not matter whose slot it is
-    registers = stub.registers(stop.hart)
-    frames = kernel_frames(g.kernel, anyone, registers)
-    elf, ra = g.kernel.elf, registers["ra"]
-    here, caller = elf.nearest(registers["pc"]), elf.nearest(ra)
-    if here and here[1] == 0 and caller:  # its frame is not there yet: s0 is still its caller's
-        frames.insert(1, Frame(ra, False, caller[0].name, elf.line(ra - 2)))
-    return frames
+    return kernel_frames(g.kernel, anyone, stub.registers(stop.hart))
 
 
 def entry_address(g: Session, pid: int, va: int) -> Optional[int]:
