@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 import pexpect
 
+from tools.trace.follow import promptly
 from tools.trace.tracefile import TraceError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -97,21 +98,24 @@ class Console:
 
     def _run(self, lines: list[str]) -> None:
         try:
-            for n, line in enumerate([*lines, ""]):
-                self.typed = n > 0 and n >= len(lines)
-                found = self.child.expect([PROMPT, PANIC, pexpect.EOF, pexpect.TIMEOUT])
-                if found:
-                    self.panicked = found == 1
-                    self.error = ("", "panicked", "ended", f"printed no prompt for {PATIENCE} s")[
-                        found
-                    ]
-                    break
-                if line:
-                    self.child.send(line + "\n")
+            with promptly():  # or the follower would wait for this thread's turn at python's lock
+                self._type(lines)
         except (OSError, pexpect.ExceptionPexpect) as error:
             self.error = f"lost its console ({type(error).__name__})"
         finally:
             self.done.set()
+
+    def _type(self, lines: list[str]) -> None:
+        for n, line in enumerate([*lines, ""]):
+            self.typed = n > 0 and n >= len(lines)
+            found = self.child.expect([PROMPT, PANIC, pexpect.EOF, pexpect.TIMEOUT])
+            if found:
+                self.panicked = found == 1
+                silent = f"printed no prompt for {PATIENCE} s"
+                self.error = ("", "panicked", "ended", silent)[found]
+                return
+            if line:
+                self.child.send(line + "\n")
 
     def said(self) -> str:
         """Everything on the console so far."""

@@ -56,17 +56,17 @@ def promptly() -> Iterator[None]:
     """Where this process may, it runs before others while it follows a guest, so that a busy machine costs no events;
     it sleeps most of the time, and its children run as before.
     """
-    before = os.sched_getscheduler(0)
+    before = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
-        lowest = os.sched_param(os.sched_get_priority_min(os.SCHED_RR))
-        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, lowest)
+        low = os.sched_param(os.sched_get_priority_min(os.SCHED_RR) + 1)
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, low)
     except OSError:  # not permitted
         yield
         return
     try:
         yield
     finally:
-        os.sched_setscheduler(0, before & ~os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        os.sched_setscheduler(0, *before)
 
 
 class Follower:
