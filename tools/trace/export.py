@@ -11,6 +11,7 @@ import numpy as np
 from tools.trace import ctf, perfetto
 from tools.trace import trace as normaliser
 from tools.trace import tracedat
+from tools.trace.record import Progress
 from tools.trace.text import Formatter
 from tools.trace.trace import Trace
 from tools.trace.tracefile import TraceError
@@ -26,6 +27,8 @@ def _csv(trace: Trace, path: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """The subcommand."""
+    progress = Progress()
+    progress.say("reading")
     trace = normaliser.load(options.trace)
     done = False
     formats: tuple[tuple[Any, Callable[[Trace, Any], int]], ...] = (
@@ -37,10 +40,13 @@ def run(options: argparse.Namespace) -> int:
     for path, write in formats:
         if path is None:
             continue
+        progress.say(f"writing {len(trace.records)} events to {path}")
         try:
             count = write(trace, path)
         except OSError as error:
+            progress.end()
             raise TraceError(f"{path}: {error.strerror}") from None
+        progress.end()
         print(f"{path}: {count} events")
         done = True
     if not done:
