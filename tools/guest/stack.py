@@ -37,16 +37,16 @@ class Frame:
 
 
 def kernel_frames(
-    kernel: Kernel, process: Process, registers: Optional[Mapping[str, int]] = None
+    kernel: Kernel, process: Optional[Process], registers: Optional[Mapping[str, int]] = None
 ) -> list[Frame]:
-    """The kernel's part: from `registers` (pc, s0) of its hart if given, else from where it left
-    the hart.
+    """The kernel's part: from `registers` (pc, s0, ra) of its hart if given, which need no process,
+    else from where it left the hart.
 
     Empty for a process that runs and whose registers are not known.
     """
     if registers is not None:
         return _from_registers(kernel.elf, kernel.read, registers, user=False)
-    if process.hart is not None:
+    if process is None or process.hart is not None:
         return []
     pc, s0 = (process.record.number(f"context.{name}") for name in ("ra", "s0"))
     return _chain(kernel.elf, kernel.read, pc, s0, True, user=False)

@@ -16,6 +16,7 @@ from tools.guest.elf import Elf
 from tools.guest.memory import GuestError
 from tools.submit import build as building
 from tools.submit import tree as trees
+from tools.submit.drawing import drawn
 from tools.submit.findings import (
     ERROR,
     MISSING,
@@ -29,9 +30,11 @@ from tools.submit.findings import (
 from tools.submit.lab import Lab
 from tools.submit.probes import ALL, Bench, Probe
 from tools.submit.probes.base import EVIDENCE
+from tools.submit.recording import PLACED, record
 from tools.submit.session import Unanswered
 from tools.submit.shape import Shape, learn
 
+TAKE, GIVE_BACK = "take_shared_memory_request", "remove_shared_memory_request"
 SHM = Path("/dev/shm")
 NEEDED = 768 << 20  # bytes in memory for the guests of one check
 
@@ -44,7 +47,9 @@ class Options:
     cpus: int = 1
     jobs: int = 2
     timeout: float = 6.0
-    keep: Optional[Path] = None
+    shape_only: bool = False  # no probes
+    traces: Optional[Path] = None  # where every finding's guest is recorded
+    pictures: bool = False  # record them all, for a report that shows them
     say: Callable[[str], None] = lambda text: None
 
 
@@ -103,6 +108,8 @@ def _probe(built: building.Build, guests: Path, options: Options, report: Report
     except (GuestError, Unanswered) as error:
         raise GuestError(f"the kernel does not come as far as running a program: {error}") from None
     report.shape = shape.as_dict(lab)
+    if options.shape_only:
+        return
     _judge_missing(lab, shape, report)
     chosen = [p for p in ALL if not options.only or set(p.ids) & set(options.only)]
     run_probes(lab, shape, chosen, options, report)
@@ -112,7 +119,21 @@ def _probe(built: building.Build, guests: Path, options: Options, report: Report
     report.passed += sorted(decided - found - set(report.undecided), key=_natural)
     if options.only:
         report.findings = [f for f in report.findings if f.id in options.only]
+    _record(lab, shape, options, report)
     report.findings.sort(key=lambda f: (SEVERITIES.index(f.severity), _natural(f.id)))
+
+
+def _record(lab: Lab, shape: Shape, options: Options, report: Report) -> None:
+    """Records the guests of the findings that need it, or of all of them if somebody wants to see."""
+    everything = options.pictures or options.traces is not None
+    options.say("recording")
+    folder = options.traces or lab.folder / "traces"
+    record(lab, shape, report, lambda f: everything or f.id in PLACED, folder, options.jobs)
+    for finding in report.findings:
+        if finding.trace and options.pictures:
+            finding.drawing = drawn(Path(finding.trace))
+        if not options.traces:
+            finding.trace = ""
 
 
 def run_probes(
@@ -195,6 +216,8 @@ def _lacking(probe: Probe, shape: Shape, lab: Lab) -> str:
             return "unmap_shared_pages is not implemented"
         if need == "queue" and not shape.has_queue:
             return "this tree has no request queue"
+        if need == "take" and not {TAKE, GIVE_BACK} <= set(lab.numbers):
+            return "this tree has no calls to take requests with"
         if need == "server" and not shape.server_idle:
             return f"no server waits for requests ({shape.server_state})"
         if need == "program" and not shape.has_server:

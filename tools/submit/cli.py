@@ -55,7 +55,12 @@ def arguments() -> Parser:
     for form in (*FORMS, "gradescope"):
         one.add_argument(f"--{form}", nargs="?", const="-", metavar="FILE", help=f"write {form}")
     one.add_argument("--rubric", type=Path, help="ids and points, for --gradescope")
-    one.add_argument("--show-shape", action="store_true", help="print what was learned of the tree")
+    one.add_argument(
+        "--show-shape", action="store_true", help="print what is learned of the tree, and end"
+    )
+    one.add_argument(
+        "--traces", type=Path, metavar="DIR", help="keep the recording of each finding"
+    )
     at = commands.add_parser("debug", help="stop in gdb where a finding shows")
     at.add_argument("tree", type=Path)
     at.add_argument("finding", help="catalogue id")
@@ -79,6 +84,8 @@ def run_check(chosen: argparse.Namespace, options: Options) -> int:
     """One tree."""
     if chosen.gradescope and not chosen.rubric:
         fail("--gradescope needs --rubric FILE")
+    options.traces, options.pictures = chosen.traces, bool(chosen.html)
+    options.shape_only = chosen.show_shape
     result = check(chosen.tree, options)
     written = False
     for form, write in FORMS.items():

@@ -85,7 +85,9 @@ def docs_page(id: str) -> str:
 
 @dataclass
 class Finding:
-    """One thing that is wrong. file and line are in the student's source."""
+    """One thing that is wrong. file and line are in the student's source. guest: which of its probe's
+    guests showed it, from 1; 0 if none did. trace: the file that one was recorded in, if any.
+    """
 
     id: str
     severity: str
@@ -97,10 +99,13 @@ class Finding:
     reproduce: str
     docs: str
     probe: str
+    guest: int = 0
+    trace: str = ""
+    drawing: str = ""  # HTML
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON (docs/submit.md)."""
+        return {k: v for k, v in asdict(self).items() if k not in ("guest", "drawing")}
 
 
 @dataclass

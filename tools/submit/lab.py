@@ -19,7 +19,7 @@ from typing import Optional
 from tools.guest.elf import Elf
 from tools.guest.memory import GuestError
 from tools.submit import sandbox
-from tools.submit.build import OURS, PREFIXES, Build
+from tools.submit.build import OURS, Build, toolchain
 from tools.submit.machine import Machine
 from tools.submit.session import Session
 
@@ -29,6 +29,7 @@ OPTIONAL = (
     "kill sbrk uptime crypto_op take_shared_memory_request remove_shared_memory_request "
     "map_shared_pages unmap_shared_pages pause"
 ).split()
+SERVER = "exit getpid sleep take_shared_memory_request remove_shared_memory_request".split()
 FLAGS = (
     "-O1 -g -std=gnu11 -ffreestanding -nostdlib -nostartfiles -static -fno-pie -no-pie "
     "-mcmodel=medany -march=rv64imac -mabi=lp64 -fno-omit-frame-pointer -fno-stack-protector "
@@ -94,24 +95,33 @@ class Lab:
             raise GuestError(f"kernel/syscall.h: no SYS_{lacking[0]}")
         self.nonce = secrets.token_hex(6)
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()  # guards _snapshots
+        self._lock = threading.Lock()  # guards _snapshots, _stand_in
         self.cold = False  # every guest boots from the start, without a snapshot
+        self._stand_in: Optional[tuple[Elf, Path]] = None
         self._snapshots: dict[int, tuple[Path, Path]] = {}
         folder.mkdir(parents=True, exist_ok=True)
-        self.agent = self._compile()
+        self.agent = self._compile("agent", NEEDED)
         self.image = self.make_image()
 
-    def _compile(self) -> Elf:
-        """The agent, with this tree's system-call numbers."""
-        target = self.folder / "_init"
-        prefix = next(p for p in PREFIXES if shutil.which(p + "gcc"))
-        defines = [f"-DNUMBER_{n}={self.numbers[n]}" for n in NEEDED]
+    def _compile(self, source: str, calls: list[str]) -> Elf:
+        """A program of guest/, with this tree's numbers of the system calls it makes."""
+        target = self.folder / f"_{source}"
+        prefix = toolchain()
+        defines = [f"-DNUMBER_{n}={self.numbers[n]}" for n in calls]
         command = [f"{prefix}gcc", *FLAGS, *defines, "-T", str(HERE / "agent.ld")]
-        command += ["-o", str(target), str(HERE / "agent.c")]
+        command += ["-o", str(target), str(HERE / f"{source}.c")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise GuestError(f"the agent does not compile: {done.stderr.strip()}")
+            raise GuestError(f"the {source} does not compile: {done.stderr.strip()}")
         return Elf(str(target))
+
+    def stand_in(self) -> tuple[Elf, Path]:
+        """A server of ours, and an image that has it in place of the tree's crypto_srv."""
+        with self._lock:
+            if self._stand_in is None:
+                server = self._compile("server", SERVER)
+                self._stand_in = server, self.make_image({"crypto_srv": Path(server.path)})
+            return self._stand_in
 
     def make_image(self, replaced: Optional[dict[str, Path]] = None) -> Path:
         """A disk image: the agent as /init, and the tree's programs, some of them `replaced`."""
@@ -150,16 +160,14 @@ class Lab:
             found.append("./mkfs-ours")
         return found
 
-    def guest(self, cpus: int = 1, icount: bool = True, image: Optional[Path] = None) -> Session:
-        """A fresh guest at the agent's first answer, with this lab's nonce set. icount: False lets
-        its harts run truly side by side. image: another disk than the usual.
+    def guest(self, cpus: int = 1, image: Optional[Path] = None) -> Session:
+        """A fresh guest at the agent's first answer, with this lab's nonce set. image: another disk
+        than the usual.
         """
         folder = self.folder / f"guest{next(self._numbers)}"
         with self._lock:
-            ram, state = self._snapshot(cpus) if icount else (None, None)
-        machine = Machine(
-            self.kernel, image or self.image, folder, cpus, icount=icount, ram=ram, state=state
-        )
+            ram, state = self._snapshot(cpus)
+        machine = Machine(self.kernel, image or self.image, folder, cpus, ram=ram, state=state)
         return Session(machine, self.elf, self.agent, self.numbers, self.nonce, self.timeout)
 
     def _snapshot(self, cpus: int) -> tuple[Optional[Path], Optional[Path]]:

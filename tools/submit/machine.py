@@ -19,7 +19,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Any, Optional, Protocol, Sequence
 
 from tools.guest.memory import RAM_BASE, Extent, GuestError, Memory
 from tools.submit.stub import Stub
@@ -31,6 +31,22 @@ MTIME, MTIMECMP = 0x200_BFF8, 0x200_4000  # its address, and the first hart's co
 SHIFT = 6  # -icount: 2**6 ns a instruction
 FLOOD = 2 << 20  # bytes of console output after which a guest is stopped
 PANIC = re.compile(rb"panic: ([^\r\n]*)")
+
+
+class Watcher(Protocol):
+    """Who has the guest on QEMU's gdb stub: it alone lets the guest run and stops it."""
+
+    def fileno(self) -> int:
+        """What becomes readable when the guest has stopped by itself."""
+
+    def resume(self) -> None:
+        """Lets the guest run."""
+
+    def halt(self) -> None:
+        """Stops it."""
+
+    def serve(self) -> None:
+        """Deals with a stop, and lets the guest go on."""
 
 
 class Flood(GuestError):
@@ -115,7 +131,6 @@ class Machine:
 
     folder: an empty directory for its sockets and its copy of the image. ram: the memory file of a
     snapshot, mapped copy-on-write; None starts from zeros. state: the snapshot's device state.
-    icount: False lets each hart run on a host thread of its own.
     """
 
     def __init__(
@@ -124,7 +139,6 @@ class Machine:
         image: Path,
         folder: Path,
         cpus: int = 1,
-        icount: bool = True,
         ram: Optional[Path] = None,
         state: Optional[Path] = None,
         share: bool = False,
@@ -133,6 +147,7 @@ class Machine:
         self.folder, self.console = folder, b""
         self.kept = share  # the snapshot's folder stays, for guests to start from
         self.ram = ram or folder / "ram"
+        self.watcher: Optional[Watcher] = None
         disk = folder / "fs.img"
         disk.write_bytes(image.read_bytes())
         line = [QEMU, "-machine", "virt,memory-backend=ram", "-m", "128M", "-smp", str(cpus)]
@@ -143,9 +158,7 @@ class Machine:
         line += ["-global", "virtio-mmio.force-legacy=false"]
         line += ["-drive", f"file={disk},if=none,format=raw,id=x0,cache=unsafe"]
         line += ["-device", "virtio-blk-device,drive=x0,bus=virtio-mmio-bus.0"]
-        line += ["-S"]
-        if icount:
-            line += ["-icount", f"shift={SHIFT}"]
+        line += ["-S", "-icount", f"shift={SHIFT}"]
         line += ["-gdb", f"unix:{folder}/gdb,server=on,wait=off"]
         if state:
             line += ["-incoming", "defer"]
@@ -172,11 +185,17 @@ class Machine:
 
     def run(self) -> None:
         """Lets the guest run."""
-        self.monitor.ask("cont")
+        if self.watcher:
+            self.watcher.resume()
+        else:
+            self.monitor.ask("cont")
 
     def pause(self) -> None:
         """Stops it, for a look."""
-        self.monitor.ask("stop")
+        if self.watcher:
+            self.watcher.halt()
+        else:
+            self.monitor.ask("stop")
 
     def send(self, text: str) -> None:
         """Types at its console."""
@@ -184,9 +203,19 @@ class Machine:
 
     def pump(self, seconds: float) -> bool:
         """Takes what it prints, waiting at most `seconds` for some; was there any?"""
-        ready, _, _ = select.select([self.output], [], [], seconds)
-        if not ready:
-            return False
+        until = time.monotonic() + seconds
+        sources: list[Any] = [self.output] + ([self.watcher] if self.watcher else [])
+        while True:
+            left = max(0.0, until - time.monotonic())
+            ready, _, _ = select.select(sources, [], [], left)
+            if not ready:
+                return False
+            if self.output in ready:
+                return self._take()
+            assert self.watcher
+            self.watcher.serve()
+
+    def _take(self) -> bool:
         try:
             data = os.read(self.output, 1 << 16)
         except BlockingIOError:
@@ -200,8 +229,12 @@ class Machine:
 
     def time(self) -> float:
         """Seconds of the guest's own time since it started; with -icount, instructions executed."""
+        return self.ticks() / TICKS_PER_SECOND
+
+    def ticks(self) -> int:
+        """The machine timer."""
         text = self.monitor.human(f"xp /1gx {MTIME:#x}")
-        return int(text.split(":")[1], 16) / TICKS_PER_SECOND
+        return int(text.split(":")[1], 16)
 
     def registers(self) -> list[dict[str, int]]:
         """pc and the general registers of each hart, by xv6's names for them."""

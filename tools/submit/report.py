@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -118,22 +117,23 @@ def summary(report: Report) -> str:
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em;
 color:#1b1b1b;background:#fff}h1{font-size:1.3em}section{border-left:4px solid #c33;padding:.2em 1em;
 margin:1.2em 0}section.warning{border-color:#d90}section.note{border-color:#888}pre{background:#f4f4f4;
-padding:.6em;overflow-x:auto;font-size:13px}.place{color:#555}svg{max-width:100%}
+padding:.6em;overflow-x:auto;font-size:13px}.place{color:#555}svg{max-width:100%;height:auto;display:block}
+iframe{width:100%;height:44em;border:1px solid #999}
 @media(prefers-color-scheme:dark){body{background:#1c1c1c;color:#ddd}pre{background:#2a2a2a}
 .place{color:#aaa}}"""
 
 
 def as_html(report: Report) -> str:
-    """One file without anything to fetch: summary, then each finding with evidence and picture."""
+    """One file without anything to fetch: summary, then each finding with evidence, timeline, memory."""
     esc = html.escape
     body = [f"<h1>{esc(report.tree)}</h1><p>{esc(summary(report))}; {report.seconds:.0f} s.</p>"]
     body += [f"<p>{esc(note)}</p>" for note in report.notes]
     for f in report.findings:
         body.append(
             f'<section class="{f.severity}" id="{esc(f.id)}"><h2>{esc(f.id)}: {esc(f.sentence)}</h2>'
-            f'<p class="place">{esc(place(f))}</p>{_picture(f)}'
+            f'<p class="place">{esc(place(f))}</p>'
             f"<ol>{''.join(f'<li><code>{esc(line)}</code></li>' for line in f.evidence)}</ol>"
-            f"<p>See it: <code>{esc(f.reproduce)}</code>. Read: <code>{esc(f.docs)}</code></p></section>"
+            f"<p>See it: <code>{esc(f.reproduce)}</code>. Read: <code>{esc(f.docs)}</code></p>{f.drawing}</section>"
         )
     body.append(f"<h2>Tried and right</h2><p>{esc(' '.join(report.passed)) or 'nothing'}</p>")
     if report.undecided:
@@ -144,38 +144,3 @@ def as_html(report: Report) -> str:
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{STYLE}</style><body>{''.join(body)}</body></html>\n"
     )
-
-
-def _picture(finding: Finding) -> str:
-    """The destination's memory at the evidence: its pages gained and lost as boxes, sz as a line."""
-
-    boxes: list[tuple[str, int, str]] = []
-    sizes: list[int] = []
-    for line in finding.evidence:
-        page = re.search(
-            r"(new in|gone from|above sz now).*?: (0x[0-9a-f]+) -> frame (0x[0-9a-f]+)", line
-        )
-        size = re.match(r"sz of pid \d+: (0x[0-9a-f]+) before, (0x[0-9a-f]+) after", line)
-        if page and not any(b[1] == int(page[2], 16) for b in boxes):
-            boxes.append((page[1], int(page[2], 16), page[3]))
-        if size and not sizes:
-            sizes = [int(size[1], 16), int(size[2], 16)]
-    if not boxes:
-        return ""
-    boxes.sort(key=lambda b: b[1])
-    base, scale, parts = boxes[0][1] - 4096, 90 / 4096, []
-    for kind, va, frame in boxes[:8]:
-        x = (va - base) * scale
-        dash = ' stroke-dasharray="4"' if kind == "gone from" else ""
-        parts.append(
-            f'<rect x="{x:.0f}" y="20" width="88" height="34" fill="none" stroke="currentColor"{dash}/>'
-            f'<text x="{x + 4:.0f}" y="34" font-size="11" fill="currentColor">{va:#x}</text>'
-            f'<text x="{x + 4:.0f}" y="48" font-size="10" fill="currentColor">{frame}</text>'
-        )
-    for name, va, y in zip(("sz before", "sz after"), sizes, (12, 74)):
-        x = min(max((va - base) * scale, 0), 800)
-        parts.append(
-            f'<line x1="{x:.0f}" x2="{x:.0f}" y1="16" y2="64" stroke="#c33"/>'
-            f'<text x="{x + 3:.0f}" y="{y}" font-size="11" fill="#c33">{name} {va:#x}</text>'
-        )
-    return f'<svg viewBox="0 0 900 80" role="img" aria-label="memory">{"".join(parts)}</svg>'

@@ -189,6 +189,8 @@ class Session:
 
     def ask(self, actor: int, command: str) -> Answer:
         """Sends a command and waits for its answer; raises Panicked, Died or Hung."""
+        if self.machine.panic is not None:  # typing would interrupt the panic that is looked at
+            return self._answer(actor, len(self.machine.console), command)
         return self._answer(actor, self.post(actor, command), command)
 
     def collect(self, actor: int, position: int, what: str) -> Answer:
@@ -284,6 +286,9 @@ class Session:
             names = [f.function for f in frames]
             if "panic" in names:
                 return frames[names.index("panic") + 1 :] + self._interrupted(elf)
+            at = elf.nearest(registers.get("sepc", 0))  # an interrupt came over panic()
+            if at and at[0].name == "panic" and "kernelvec" in names:
+                return frames[names.index("kernelvec") + 1 :]
         return []
 
     def _interrupted(self, elf: Elf) -> list[Frame]:

@@ -13,25 +13,28 @@ from typing import Any, Optional
 from tools.guest.elf import Elf
 from tools.guest.memory import GuestError
 from tools.submit.lab import Lab
+from tools.submit.look import Look
 from tools.submit.session import Actor, Answer, Session, Unanswered
 
 PAGE = 4096
+POINTER = 15 * PAGE  # of the arena
+MARK = 0x51  # what lies there before a call
+NOWHERE = 0x4000_0000  # a user address with nothing near it
 Order = tuple[str, ...]
-MAP_ORDERS: tuple[Order, ...] = (
+MAP_ORDERS: tuple[Order, ...] = (  # one with a pointer before the same without: it must be written
     ("src", "dst", "va", "size"),
+    ("src", "va", "size", "pointer"),
     ("src", "va", "size"),
     ("va", "size", "src", "pointer"),
+    ("va", "size", "src"),
     ("va", "src", "size"),
     ("dst", "va", "size"),
-    ("va", "size", "src"),
     ("dst", "src", "va", "size"),
-    ("src", "va", "size", "pointer"),
 )
 UNMAP_ORDERS: tuple[Order, ...] = (
     ("pid", "va", "size"),
-    ("va", "size"),
     ("va", "size", "pointer"),
-    ("va", "size", "pid"),
+    ("va", "size"),
 )
 
 
@@ -78,6 +81,7 @@ class Calls:
 
     def __init__(self, session: Session, shape: Shape):
         self.session, self.shape = session, shape
+        self.pointer = session.arena + POINTER  # where a size may be stored
 
     def map(self, src: Actor | int, dst: Actor | int, va: int, size: int, by: Actor) -> Answer:
         """Shares [va, va+size) of src with dst; pids may be given as numbers."""
@@ -93,7 +97,7 @@ class Calls:
             "dst": dst.pid if isinstance(dst, Actor) else dst,
             "va": va,
             "size": size,
-            "pointer": self.session.arena + 15 * PAGE,
+            "pointer": self.pointer,
         }
         return [values[name] for name in order]
 
@@ -109,7 +113,7 @@ class Calls:
             "pid": actor.pid if pid is None else pid,
             "va": va,
             "size": size,
-            "pointer": self.session.arena + 15 * PAGE,
+            "pointer": self.pointer,
         }
         return actor.call("unmap_shared_pages", *(values[name] for name in order))
 
@@ -131,8 +135,28 @@ def learn(lab: Lab) -> Shape:
             if _try_unmap(lab, shape, order):
                 shape.unmap_order = order
                 break
+    if shape.map_order:
+        shape.failure = _failure(lab, shape)
     _learn_server(lab, shape)
     return shape
+
+
+def _failure(lab: Lab, shape: Shape) -> Optional[int]:
+    """What a mapping of nothing returns; None if it does not come back."""
+    with lab.guest() as g:
+        child = g.fork(1)
+        try:
+            value = Calls(g, shape).share(g.main, child, NOWHERE, PAGE).value
+        except Unanswered:
+            return None
+        return -1 if value == 0xFFFF_FFFF else value
+
+
+def _stored(g: Session, look: Look, actor: Actor) -> bool:
+    """Has the kernel written where the pointer among the arguments points?"""
+    page = look.page(actor.pid, g.arena + POINTER)
+    mark = bytes((MARK + i) % 256 for i in range(8))
+    return page is not None and g.machine.memory.read(page.pa + POINTER % PAGE, 8) != mark
 
 
 def _swapped(order: Order) -> Order:
@@ -150,6 +174,7 @@ def _try_map(lab: Lab, order: Order) -> Optional[bool]:
         before = g.quiet()
         calls = Calls(g, Shape(order))
         by = g.main if "src" not in order else child
+        by.fill(calls.pointer, 8, MARK)
         try:
             by.call("map_shared_pages", *calls.map_arguments(order, g.main, child, va, 64))
         except Unanswered:
@@ -159,7 +184,8 @@ def _try_map(lab: Lab, order: Order) -> Optional[bool]:
             page = after.page(src, va)
             new = set(after.pages.get(dst, {})) - set(before.pages.get(dst, {}))
             if page and any(after.pages[dst][v].pa == page.pa for v in new):
-                return forward
+                stored = "pointer" not in order or _stored(g, after, by)
+                return forward if stored else None
     return None
 
 
@@ -175,6 +201,7 @@ def _try_unmap(lab: Lab, shape: Shape, order: Order) -> bool:
         mapped = g.look()
         new = set(mapped.pages.get(child.pid, {})) - set(before.pages.get(child.pid, {}))
         shape.unmap_order = order
+        child.fill(calls.pointer, 8, MARK)
         try:
             calls.unmap(child, address, PAGE)
         except Unanswered:
@@ -182,7 +209,8 @@ def _try_unmap(lab: Lab, shape: Shape, order: Order) -> bool:
         finally:
             shape.unmap_order = None
         after = g.look()
-        return bool(new) and not new & set(after.pages.get(child.pid, {}))
+        stored = "pointer" not in order or _stored(g, after, child)
+        return bool(new) and stored and not new & set(after.pages.get(child.pid, {}))
 
 
 def _learn_server(lab: Lab, shape: Shape) -> None:

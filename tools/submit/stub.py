@@ -51,8 +51,12 @@ class Stub:
 
     def resume(self, seconds: float) -> Optional[Stop]:
         """Lets the guest run until it stops; None if it does not within `seconds` (it runs on)."""
-        self._send("c")
+        self.go()
         return self.wait(seconds)
+
+    def go(self) -> None:
+        """Lets the guest run."""
+        self._send("c")
 
     def wait(self, seconds: float) -> Optional[Stop]:
         """The next stop of a running guest; None if none comes within `seconds`."""

@@ -5,15 +5,14 @@ Relies on QEMU's stub (stub.py) to stop the guest and on tools/guest for the bac
 
 from __future__ import annotations
 
-import time
 from typing import Callable, Generator, Optional
 
 from tools.guest import GuestError, Processes, read_table
 from tools.guest.stack import Frame, kernel_frames
-from tools.submit.session import Actor, Session
+from tools.submit.session import DEAD, Actor, Frozen, Session
 from tools.submit.stub import READ, WRITE, Stop, Stub
 
-PATIENCE = 60.0  # seconds of real time without a stop and without the end waited for
+PATIENCE = 6.0  # seconds of guest time without a stop and without the end waited for
 MOST = 500  # stops looked at
 Stops = Generator[tuple[Stub, Stop], None, None]
 TURN = 0.2  # seconds of real time between two looks at the console
@@ -72,12 +71,14 @@ def _leave(stub: Stub, points: list[tuple[str, int, int]], stopped: bool) -> Non
 
 
 def _next(g: Session, stub: Stub, ended: Callable[[], bool]) -> Optional[Stop]:
-    stop, until = stub.resume(TURN), time.monotonic() + PATIENCE
+    frozen, until = Frozen(), g.machine.time() + PATIENCE
+    stop = stub.resume(TURN)
     while stop is None:
         g.machine.pump(0.0)
         if ended() or g.machine.panic is not None:
             return None
-        if time.monotonic() > until:
+        now = g.machine.time()
+        if now > until or frozen.after(now, DEAD):
             raise Lost("nothing comes by")
         stop = stub.wait(TURN)
     return stop

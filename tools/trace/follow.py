@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -30,9 +30,11 @@ FASTEST = 1_000_000  # events a second of one hart, for which the pauses are cho
 
 
 def symbols_of(elf: Elf) -> Symbols:
-    """The functions and variables of a kernel, by address."""
+    """The functions and variables of a kernel, by address: of its upper half, if it is linked there."""
+    low = min((s.vaddr for s in elf.segments), default=0)
+    low = 1 << 63 if any(s.vaddr >> 63 for s in elf.segments) else low
     rows = sorted(
-        {(s.address, s.size, s.name) for s in elf.symbols.values() if s.address >> 63 and s.name}
+        {(s.address, s.size, s.name) for s in elf.symbols.values() if s.address >= low and s.name}
     )
     addresses = np.array([r[0] for r in rows], "<u8")
     return Symbols(addresses, np.array([r[1] for r in rows], "<u8"), [r[2] for r in rows])
@@ -72,10 +74,10 @@ def promptly() -> Iterator[None]:
 class Follower:
     """Reads a guest's rings again and again. `records` of poll() are as they lay in the rings."""
 
-    def __init__(self, kernel: Kernel, live: bool):
-        """live: the guest runs while it is read."""
+    def __init__(self, kernel: Kernel, live: bool, table: Optional[Table] = None):
+        """live: the guest runs while it is read. table: for a kernel that has none of its own."""
         self.kernel, self.live = kernel, live
-        self.table = table_of(kernel.elf)
+        self.table = table or table_of(kernel.elf)
         self.rings: list[Ring] = []
         self.positions: dict[int, int] = {}
         self.lost = 0  # since the first poll

@@ -52,7 +52,7 @@ class Symbols:
     def name(self, address: int) -> str:
         """`symbol+0x1c`, or the number where no symbol is."""
         i = int(np.searchsorted(self.addresses, np.uint64(address), "right")) - 1
-        if i < 0 or address >> 63 == 0:
+        if i < 0:
             return f"{address:#x}"
         offset = address - int(self.addresses[i])
         if offset >= max(int(self.sizes[i]), 1):

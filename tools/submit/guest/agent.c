@@ -164,25 +164,6 @@ static void wait_any(void) {
   answer(pid, (byte *)&status, sizeof(status));
 }
 
-static number stored(int i) {
-  word *c = calls[i];
-  return system_call(c[0], c[1], c[2], c[3], c[4], c[5], c[6]);
-}
-
-// The first stored call `count` times, then a child that makes the second and leaves; -> the child, reaped.
-static void queue_and_leave(word count) {
-  while (count-- > 0)
-    if (stored(0) < 0) {
-      answer(-1, 0, 0);
-      return;
-    }
-  if (call0(fork) == 0) {
-    stored(1);
-    call1(exit, 0);
-  }
-  wait_any();
-}
-
 static void poke(const char *at) {
   word where, pair;
   at = hex(at, &where);

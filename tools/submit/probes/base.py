@@ -16,6 +16,7 @@ from tools.guest.stack import Frame
 from tools.submit.findings import CATALOGUE, Finding, Report, docs_page
 from tools.submit.lab import Lab
 from tools.submit.look import Look
+from tools.submit.observe import Observer, observe
 from tools.submit.session import Actor, Answer, Panicked, Session, Unanswered
 from tools.submit.shape import Calls, Shape
 
@@ -32,7 +33,10 @@ LOCK_PANICS = (
 FINDER = re.compile(
     r"(find|get|look|alloc)_?\w*"
 )  # looks a process up: whoever calls it is to blame
-LIBRARY = {"panic", "kerneltrap", "kernelvec", "usertrap", "syscall", "walk", "mappages", "memmove"}
+LIBRARY = (
+    "panic kerneltrap kernelvec usertrap syscall walk mappages memmove acquire release push_off pop_off "
+    "sched"
+).split()  # functions of xv6's own that a mistake elsewhere ends in
 
 
 def rounded(size: int) -> int:
@@ -83,10 +87,11 @@ class Outcome:
 
 def chain_text(frames: list[Frame]) -> str:
     """A backtrace in one line, innermost first."""
-    return " < ".join(_frame(f) for f in frames[:6] if f.function != "kernelvec")
+    return " < ".join(frame_text(f) for f in frames[:6] if f.function != "kernelvec")
 
 
-def _frame(frame: Frame) -> str:
+def frame_text(frame: Frame) -> str:
+    """`function (file:line)`."""
     line = f" ({frame.line[0]}:{frame.line[1]})" if frame.line else ""
     return f"{frame.function}{line}"
 
@@ -99,8 +104,15 @@ class Caught(Exception):
         self.session, self.lines = session, lines
 
 
+class Enough(Exception):
+    """All guests that were to be recorded have been."""
+
+
 class Bench:
-    """Runs one probe on one tree and keeps what it finds. known: ids that earlier stages found."""
+    """Runs one probe on one tree and keeps what it finds. known: ids that earlier stages found.
+
+    record: numbers of guests of this probe, from 1, and the trace files they are recorded in.
+    """
 
     def __init__(
         self, lab: Lab, shape: Shape, probe: str, known: frozenset[str] = frozenset(), cpus: int = 1
@@ -110,13 +122,29 @@ class Bench:
         self.stop_at = ""  # the id at which `debug` wants to be
         self.hold: Callable[[Caught], None] = lambda caught: None  # what it does there
         self.session: Optional[Session] = None  # the guest of the moment
+        self.guests = 0  # made so far
+        self.shown: dict[str, int] = {}  # id -> the guest that showed it first
+        self.record: dict[int, Path] = {}
+        self.recorded: dict[int, Observer] = {}
 
     @contextmanager
     def guest(self, image: Optional[Path] = None) -> Iterator[tuple[Session, Calls]]:
         """A fresh guest, and this tree's way of mapping in it."""
+        self.guests += 1
+        number = self.guests
         with self.lab.guest(cpus=self.cpus, image=image) as session:
             self.session = session
-            yield session, Calls(session, self.shape)
+            observer = None
+            if number in self.record:
+                observer = observe(session, self.record[number], self.lab.folder)
+                self.recorded[number] = observer
+            try:
+                yield session, Calls(session, self.shape)
+            finally:
+                if observer:
+                    observer.close()
+        if self.record and number >= max(self.record):
+            raise Enough
 
     def attempt(self, g: Session, call: Callable[[], Answer]) -> Outcome:
         """Makes a call that may panic or hang the guest."""
@@ -158,6 +186,7 @@ class Bench:
             caught = Caught(self.session, [sentence, *evidence])
             self.hold(caught)  # while the guest is still there
             raise caught
+        self.shown.setdefault(id, self.guests)
         for finding in self.report.findings:
             if finding.id == id:
                 more = [e for e in [sentence, *evidence] if e not in finding.evidence]
@@ -187,6 +216,7 @@ class Bench:
                 reproduce,
                 docs,
                 self.probe,
+                self.guests,
             )
         )
 
@@ -202,13 +232,16 @@ class Bench:
 
 @dataclass
 class Probe:
-    """ids: what it can decide. needs: `map`, `unmap`, `queue`, `server`: what the tree must have."""
+    """ids: what it can decide. needs: `map`, `unmap`, `queue`, `server`: what the tree must have.
+    observable: its guests can be recorded; not where it uses QEMU's stub itself, or none.
+    """
 
     name: str
     ids: tuple[str, ...]
     needs: tuple[str, ...]
     run: Callable[[Bench], None]
     stage: int = 2  # probes of a stage run side by side, and know what earlier stages found
+    observable: bool = True
 
 
 def changes(before: Look, after: Look, pid: int) -> list[str]:

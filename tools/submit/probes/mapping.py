@@ -152,6 +152,7 @@ def _leave(bench: Bench, g: Session, child: Actor, mapped: Look, what: str) -> N
             "A process that holds a mapping cannot leave: the kernel panics when it is reaped.",
             [what, f"then it exits: {outcome}"],
         )
+        bench.undecided("L1", f"a process that holds a mapping cannot leave: {outcome}")
         return
     after = g.quiet()
     bad = after.free.problem or (

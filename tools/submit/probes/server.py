@@ -229,6 +229,8 @@ def bad_headers(bench: Bench) -> None:
             served = serve(bench, g, kind, state)
             call = f"a request with {name}: {served.text}"
             if served.outcome.error or served.outcome.value < 0:
+                for id in ("C1", "C4", "C8", "C10"):
+                    bench.undecided(id, call)
                 continue
             if not _survived(bench, served, call):
                 continue
@@ -302,6 +304,7 @@ def bad_sizes(bench: Bench) -> None:
             served = serve(bench, g, key_size=key_size, data_size=data_size)
             call = f"a request of one page with {name}: {served.text}"
             if served.outcome.error or served.outcome.value < 0:
+                bench.undecided("C3", call)
                 continue
             if served.left:
                 _survived(bench, served, call)
@@ -349,7 +352,7 @@ def bad_address(bench: Bench) -> None:
         if outcome.answer is not None:
             bench.find("Q2", "crypto_op accepts an address where its caller has no memory.", [call])
         if not bench.shape.server_idle:
-            return
+            return  # what the kernel does, probes/queue.py shows
         look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
         if g.machine.panic is not None:
             end = bench.attempt(g, lambda: g.main.call("getpid"))

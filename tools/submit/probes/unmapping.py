@@ -194,6 +194,7 @@ def partly(bench: Bench) -> None:
         child = g.fork(1)
         at = _mapped(bench, g, calls, child, 1)
         if not at:
+            bench.undecided("X6", "no good mapping could be made to unmap")
             return
         before = g.quiet()
         outcome = bench.attempt(g, lambda: calls.unmap(child, at, 2 * PAGE))
