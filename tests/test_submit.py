@@ -159,7 +159,7 @@ def example() -> Report:
     finding = Finding(
         "M2", "error", "Too <few> pages.", "f", "kernel/vm.c", 7,
         ["sz of pid 4: 0x4000 before, 0x5000 after", "new in pid 4: 0x4000 -> frame 0x87f00000 RW-U"],
-        "submit debug TREE M2", "docs/mistakes/M2.md", "good ranges",
+        "submit debug TREE M2", "docs/mistakes/M2.md", "good ranges", 1, "", "<svg></svg>",
     )  # fmt: skip
     return Report("tree", {}, [finding], ["M1"], {"C5": "no server"}, ["a note"])
 
