@@ -189,7 +189,9 @@ class Breakpoints:
 
     def _entered(self, hart: int, registers: dict[str, int], name: str, hook: Hook) -> None:
         arguments = [registers[f"a{i}"] for i in range(8)]
-        moment = Moment(self.state, self._process(hart), arguments, registers["ra"], registers["pc"])
+        moment = Moment(
+            self.state, self._process(hart), arguments, registers["ra"], registers["pc"]
+        )
         if hook.keep:
             moment.before = hook.keep(moment)
         self.calls[name, registers["sp"]] = moment
