@@ -92,9 +92,13 @@ def selected(trace: Trace, options: argparse.Namespace) -> np.ndarray:
         base = options.frame & ~0xFFF
         keep &= _mentions(trace, ("frame",), base, base + 0x1000)
     if options.request is not None:
-        mine = [i for r in Requests(trace).all if r.number == options.request for i in r.records]
+        every = Requests(trace).all
+        mine = [i for r in every if r.number == options.request for i in r.records]
         if not mine:
-            raise TraceError(f"no request {options.request} in this trace")
+            known = f" (it has {every[0].number} to {every[-1].number})" if every else ""
+            raise TraceError(
+                f"no request {options.request} in this trace{known or ', nor any other'}"
+            )
         only = np.zeros(len(records), bool)
         only[mine] = True
         keep &= only
