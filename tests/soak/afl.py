@@ -47,7 +47,8 @@ def seeds(name: str, images: bool) -> Path:
         for file in files:
             shutil.copy(file, folder)
         return folder
-    for number, content in enumerate([[], files[:1], files]):
+    contents: list[list[Path]] = [[], files[:1], files]
+    for number, content in enumerate(contents):
         image = folder / f"image{number}"
         subprocess.run([tree.MKFS, "-b", "96", image, *content], check=True)
     return folder

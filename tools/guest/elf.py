@@ -63,6 +63,8 @@ class Elf:
             self._headers()
         except struct.error:
             raise GuestError(f"{path}: truncated") from None
+        except (ValueError, OverflowError):  # a string table or an offset outside the file
+            raise GuestError(f"{path}: damaged headers") from None
 
     def _headers(self) -> None:
         self.entry, phoff, shoff = struct.unpack_from("<QQQ", self.image, 24)

@@ -144,6 +144,8 @@ class CoreMemory(Memory):
             phoff, phentsize, phnum = *struct.unpack_from("<Q", head, 32), *struct.unpack_from(
                 "<HH", head, 54
             )
+            if phentsize < 56 or phoff + phentsize * phnum > os.fstat(f.fileno()).st_size:
+                raise GuestError(f"{path}: damaged headers")
             f.seek(phoff)
             table = f.read(phentsize * phnum)
             self.map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)

@@ -12,6 +12,7 @@ from tools.guest.processes import Processes
 from tools.guest.queue import read_queue
 from tools.guest.sv39 import flag_text
 
+FIELDS = {"name", "state", "sz", "parent", "chan"}  # of a process, that take() keeps
 ALIKE = 0x3FF & ~0xC0  # all flags but A and D: those change by use alone
 
 
@@ -40,6 +41,13 @@ class Snapshot:
             processes = {int(pid): p for pid, p in v["processes"].items()}
             pages = {(pid, va): (pa, flags) for pid, va, pa, flags in v["pages"]}
             queue = [(pid, va, size) for pid, va, size in v["queue"]]
+            whole = all(isinstance(p, dict) and FIELDS <= p.keys() for p in processes.values())
+            numbers = [
+                *(n for page in pages.items() for part in page for n in part),
+                v["free"] or 0,
+            ]
+            if not whole or not all(type(n) is int for n in numbers):
+                raise ValueError
             return Snapshot(processes, pages, dict(v["counts"]), v["free"], queue)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise GuestError("not a snapshot") from None
@@ -104,14 +112,20 @@ def _processes(old: Snapshot, new: Snapshot) -> list[Change]:
             made = f"{b.get('name')} {b.get('state')}" if b else ""
             changes.append(Change("process", pid, "", gone, made))
             continue
-        for key in a:
+        for key in sorted(a.keys() & b.keys()):
             if a[key] != b[key]:
                 changes.append(Change("process", pid, key, _text(key, a[key]), _text(key, b[key])))
     return changes
 
 
 def _text(key: str, value: Any) -> str:
-    return "-" if value is None else f"{value:#x}" if key == "sz" else str(value)
+    return (
+        "-"
+        if value is None
+        else f"{value:#x}"
+        if key == "sz" and isinstance(value, int)
+        else str(value)
+    )
 
 
 def _pages(old: Snapshot, new: Snapshot) -> list[Change]:
