@@ -9,18 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.conftest import cache, folder  # noqa: F401  (fixtures)
 from tests.harness import hostile
 
 CASES = 12  # of each reader; the soak tries thousands
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place to work in; the cache of debug information goes there too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
 @pytest.mark.parametrize("reader", hostile.READERS, ids=lambda reader: reader.__name__)
-def test_damaged_bytes(
-    reader: hostile.Reader, folder: Path, cache: None, tmp_path: Path
-) -> None:  # noqa: F811
+def test_damaged_bytes(reader: hostile.Reader, folder: Path) -> None:
     """So many seeds; a failure names its own."""
-    hostile.try_seeds(reader, tmp_path, range(CASES))
+    hostile.try_seeds(reader, folder, range(CASES))
 
 
 @pytest.mark.parametrize(
@@ -33,8 +37,6 @@ def test_damaged_bytes(
         (hostile.damaged_snapshot, 226),
     ],
 )
-def test_what_was_found(
-    reader: hostile.Reader, seed: int, folder: Path, cache: None, tmp_path: Path  # noqa: F811
-) -> None:
+def test_what_was_found(reader: hostile.Reader, seed: int, folder: Path) -> None:
     """Inputs that once ended in a traceback."""
-    hostile.try_seeds(reader, tmp_path, [seed])
+    hostile.try_seeds(reader, folder, [seed])

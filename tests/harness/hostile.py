@@ -82,7 +82,8 @@ def lying_elf(folder: Path, rng: random.Random) -> None:
     shoff, count = struct.unpack_from("<Q", data, 40)[0], struct.unpack_from("<H", data, 60)[0]
     places = [(0, 64), (64, 56 * 4), (shoff, 64 * count)]
     for i in range(count):
-        places.append(struct.unpack_from("<QQ", data, shoff + 64 * i + 24))
+        offset, size = struct.unpack_from("<QQ", data, shoff + 64 * i + 24)
+        places.append((offset, size))
     path, ram = folder / "lies", folder / "ram"
     path.write_bytes(mutate.damaged(data, rng, places))
     ram.write_bytes(image.ram)
