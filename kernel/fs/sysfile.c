@@ -36,7 +36,7 @@ uint64 sys_read(void) {
   struct span dst;
   uint64 va = argument(1);
   int size = argint(2);
-  if (!f || size < 0 || va > USERTOP)
+  if (!f || size < 0 || va > USERTOP || (va == USERTOP && size > 0))
     return FAILED;
   // a program may offer more than it has, if what there is to read fits
   if ((uint64)size > USERTOP - va)
