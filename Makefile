@@ -22,7 +22,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/build/pycache
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all qemu qemu-gdb gdb debug record replay print-gdbport trace test soak mutants check skeleton mutant fresh lint format docs bench setup clean help FORCE
+.PHONY: all qemu qemu-gdb gdb debug record replay print-gdbport trace test soak mutants check skeleton mutant fresh dist lint format docs bench setup clean help FORCE
 all:
 
 ifneq ($(words $(CPUS)) $(filter 1 2 3 4 5 6 7 8,$(CPUS)),1 $(CPUS))
@@ -49,7 +49,7 @@ LD := $(TOOLPREFIX)ld
 AR := $(TOOLPREFIX)ar
 OBJCOPY := $(TOOLPREFIX)objcopy
 
-ifneq ($(filter-out help clean print-gdbport setup lint format docs skeleton fresh,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out help clean print-gdbport setup lint format docs skeleton fresh dist,$(or $(MAKECMDGOALS),all)),)
 ifeq ($(shell command -v $(CC)),)
 $(error no compiler $(CC): 'make setup' installs it, or TOOLPREFIX= names another)
 endif
@@ -295,6 +295,15 @@ fresh: build/setup/fresh.mk
 bench: build/setup/test.mk all
 	tools/bench/bench --write $(BENCH_TREES)
 
+# The last commit as a tarball that builds; kernel/version.h names it.
+VERSION = $(shell sed -n 's/.*VERSION "\(.*\)"/\1/p' kernel/version.h)
+dist:
+	@git rev-parse --verify -q HEAD >/dev/null || { echo "dist: this is no git clone" >&2; exit 2; }
+	@git diff --quiet HEAD || echo "dist: changes that are not committed are left out" >&2
+	@mkdir -p build
+	@git archive --format=tar.gz --prefix=xv6-glass-$(VERSION)/ -o build/xv6-glass-$(VERSION).tar.gz HEAD
+	@echo build/xv6-glass-$(VERSION).tar.gz
+
 # What somebody works on stays: mutants being mended, the recording being debugged.
 clean:
 	rm -rf $(filter-out build/mutants build/recording,$(wildcard build/*)) \
@@ -322,6 +331,7 @@ help:
 #: make lint       check format, types and style; make format mends the format
 #: make docs       write the tables and figures in docs/ anew, from the source and from guests
 #: make bench      count instructions per operation; BENCH_TREES="DIR..." adds other xv6 trees
+#: make dist       pack the last commit as build/xv6-glass-VERSION.tar.gz
 #: make setup      install every Debian package the project uses (packages.txt)
 #: make clean      remove everything the build made, but not your mutants and your recording
 #: make print-gdbport

@@ -64,7 +64,7 @@ def test_an_image_of_something_else(built: None, tmp_path: Path) -> None:
     """The guest says what it found on the disk, and ends."""
     image = tmp_path / "fs.img"
     image.write_bytes(b"\xff" * tree.IMAGE.stat().st_size)
-    command = [tree.RUN, "--cpus", "1", "--image", image]
+    command = [str(tree.RUN), "--cpus", "1", "--image", str(image)]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180
     )

@@ -57,3 +57,30 @@ def test_the_kernel_tells_the_same_version(boot: Boot) -> None:
     """In its first line."""
     guest = boot(cpus=1)
     assert f"xv6-glass {version()} is booting\n" in guest.console
+
+
+@pytest.mark.xdist_group("clone")
+def test_the_tarball_builds(tmp_path: Path) -> None:
+    """make dist packs a commit; unpacked, without git, it builds, and even a mutant can be made of it."""
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", str(tree.ROOT), str(clone)], check=True)
+    done = tree.make("dist", cwd=clone)
+    assert done.returncode == 0, done.stdout
+    name = f"xv6-glass-{version()}"
+    packed = clone / "build" / f"{name}.tar.gz"
+    subprocess.run(["tar", "-xzf", str(packed), "-C", str(tmp_path)], check=True)
+    top = {p.name for p in (tmp_path / name).iterdir()}
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "THIRD-PARTY.md"} <= top
+    made = tree.make("-j2", cwd=tmp_path / name)
+    assert made.returncode == 0, made.stdout
+    assert (tmp_path / name / "fs.img").is_file()
+    refused = tree.make("dist", cwd=tmp_path / name)
+    assert refused.returncode == 2 and "dist: this is no git clone" in refused.stdout
+    mutant = [str(tmp_path / name / "tools" / "mutant"), "--no-boot", "C8"]
+    done = subprocess.run(mutant, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_in_the_change_log() -> None:
+    """A release says what is new in it."""
+    assert f"\n## {version()}\n" in (tree.ROOT / "CHANGELOG.md").read_text()
