@@ -120,12 +120,20 @@ def test_packets(built: None) -> None:
 
 
 def test_breakpoint_in_one_program(boot: Boot) -> None:
-    """Every program has code at the same addresses; only the one asked for stops there."""
+    """Every program has code at the same addresses; only the one asked for stops there, with its own source."""
     guest, port = guest_with_port(boot)
-    debugger = start_gdb(port, ["user echo main", "continue", "ps --json", "backtrace 1", "delete"])
+    script = [
+        "user echo main",
+        "user cat cat.c:1",
+        "continue",
+        "ps --json",
+        "backtrace 1",
+        "delete",
+    ]
+    debugger = start_gdb(port, script)
     assert debugger.stdout
     for line in debugger.stdout:
-        if "stops only in processes of echo" in line:
+        if "stops only in processes of cat" in line:
             break
     guest.run("free -q")
     guest.keys("echo one two\n")

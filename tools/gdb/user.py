@@ -55,7 +55,8 @@ class User(gdb.Command):  # type: ignore[misc]
     Loads the symbols of a user program, by its name or a process that runs it, so that breakpoints,
     backtraces and 'list' know it. With FUNCTION also sets a breakpoint there that stops only in
     that process (for a name: in any process of that program); FILE:LINE will do too. Without
-    arguments: lists the programs there are. 'user off' forgets all user symbols.
+    arguments: lists the programs there are. 'user off' forgets the symbols. One program's symbols
+    are loaded at a time, since all programs lie at the same addresses; breakpoints stay.
     """
 
     def __init__(self) -> None:
@@ -96,14 +97,12 @@ class User(gdb.Command):  # type: ignore[misc]
         if function is None:
             return
         pid = process.pid if process else None
-        symbol = elf.symbols.get(function)
-        where = f"*{after_prologue(symbol.address):#x}" if symbol else function
         try:
-            made = UserBreakpoint(where, pid, name)
+            made = UserBreakpoint(f"*{place_of(elf, function):#x}", pid, name)
         except gdb.error as e:
             raise GuestError(f"{function}: {e}") from None
         only = f"pid {pid}" if process else f"processes of {name}"
-        gdb.write(f"Breakpoint {made.number} at {function} of {name} stops only in {only}\n")
+        gdb.write(f"Breakpoint {made.number} stops only in {only}\n")
 
     def complete(self, text: str, word: str) -> list[str]:
         """Programs and pids, then functions."""
@@ -120,21 +119,26 @@ class User(gdb.Command):  # type: ignore[misc]
         return sorted(n for n in names if n.startswith(word))
 
 
-def after_prologue(address: int) -> int:
-    """Where a function's own work begins, as gdb sees it in the symbols just loaded."""
-    lines = gdb.decode_line(f"*{address:#x}")[1]
+def place_of(elf: Elf, where: str) -> int:
+    """The address of FILE:LINE, or where a function's own work begins, as gdb sees it in the symbols
+    just loaded; raises gdb.error. By address, because other programs' symbols may follow.
+    """
+    symbol = elf.symbols.get(where)
+    lines = gdb.decode_line(f"*{symbol.address:#x}" if symbol else where)[1]
+    if not symbol:
+        return int(lines[0].pc)
     if not lines or not lines[0].symtab:
-        return address
-    table = lines[0].symtab.linetable()
-    later: list[int] = sorted(e.pc for e in table if e.pc > address)
-    return later[0] if later and later[0] - address <= 64 else address
+        return symbol.address
+    later: list[int] = sorted(e.pc for e in lines[0].symtab.linetable() if e.pc > symbol.address)
+    return later[0] if later and later[0] - symbol.address <= 64 else symbol.address
 
 
 def load(name: str, elf: Elf) -> None:
-    """Adds a program's symbols to gdb's, once."""
+    """Adds a program's symbols to gdb's in the place of another's: all lie at the same addresses."""
     if _loaded.get(name) == elf.path:
         return
-    forget(name)
+    for other in list(_loaded):
+        forget(other)
     gdb.execute(f'add-symbol-file "{elf.path}"', to_string=True)
     _loaded[name] = elf.path
     gdb.write(f"symbols of {name} from {elf.path}\n")
@@ -147,6 +151,19 @@ def forget(name: str) -> None:
         gdb.execute(f'remove-symbol-file "{path}"', to_string=True)
 
 
+def _stopped(event: object) -> None:
+    """At a breakpoint of a program whose symbols are not those loaded: loads them, and says anew
+    where that is.
+    """
+    for hit in getattr(event, "breakpoints", ()):
+        if isinstance(hit, UserBreakpoint) and hit.name not in _loaded:
+            elf = skin.session().programs.find(hit.name)
+            if elf is not None:
+                load(hit.name, elf)
+                gdb.execute("frame")
+
+
 def install() -> None:
     """Registers the command."""
     User()
+    gdb.events.stop.connect(_stopped)

@@ -120,16 +120,18 @@ def _chain(elf: Optional[Elf], read: Read, pc: int, s0: int, call: bool, user: b
     frames = [_frame(elf, pc, call, user)]
     first = elf.nearest(elf.entry) if elf else None
     outermost, bottom = first[0].name if first else "", s0
-    while len(frames) < DEPTH and s0 % 8 == 0 and 16 <= s0 < bottom + STACK:
+    while frames[-1].function != outermost and len(frames) < DEPTH:
+        if s0 % 8 or not 16 <= s0 < bottom + STACK:
+            break
         try:
             saved = read(s0 - 16, 16)
         except GuestError:
             break
         older, pc = int.from_bytes(saved[:8], "little"), int.from_bytes(saved[8:], "little")
-        if elf is None or elf.nearest(pc) is None:
+        if elf is None or elf.nearest(pc - 1) is None:
             break
         frames.append(_frame(elf, pc, True, user))
-        if older <= s0 or frames[-1].function == outermost:
+        if older <= s0:
             break
         s0 = older
     return [f for f in frames if user or f.function]

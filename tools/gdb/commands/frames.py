@@ -61,6 +61,8 @@ class Frames(Command):
             more = f" and {len(a.leaked) - SHOWN} more" if len(a.leaked) > SHOWN else ""
             report.note(f"leaked: {listed}{more}")
             report.status = 1
+        if session.kernel.root is None:
+            report.note("the kernel has no page table yet: its allocator has not run")
         if audit.free and audit.free.problem:
             report.note(audit.free.problem)
             report.status = 1

@@ -64,6 +64,7 @@ class Target:
             self._whose(session)
         elif text:
             self._of_process(session, session.table_owner(text))
+        self.kernels = self.process is None and self.root == session.kernel.root
 
     def _of_kernel(self, session: Session) -> None:
         root = session.kernel.root
@@ -105,7 +106,8 @@ class Target:
 
     @property
     def title(self) -> str:
-        return self.process.label if self.process else "page table"
+        """Whose it is."""
+        return self.process.label if self.process else "kernel" if self.kernels else "page table"
 
 
 SATP = 8  # MODE field of satp for Sv39
@@ -197,9 +199,10 @@ def _ranges(session: Session, report: Report, target: Target, table: Table, args
 def _title(target: Target, table: Table, leaves: int) -> str:
     p = target.process
     size = f", sz {p.size:#x}" if p and p.size is not None else ""
-    name = p.label if p else "page table"
     pages = counted(len(table.pages), "table page")
-    return f"{name}: root {target.root:#x}, {pages}, {counted(leaves, 'leaf', 'leaves')}{size}"
+    return (
+        f"{target.title}: root {target.root:#x}, {pages}, {counted(leaves, 'leaf', 'leaves')}{size}"
+    )
 
 
 def _rows(session: Session, target: Target, table: Table, args: Any) -> list[Row]:
