@@ -201,6 +201,20 @@ def test_json_lines_match_the_text(exported: tuple[Trace, Path]) -> None:
         assert float(line.split()[0]) == pytest.approx(row["time"], abs=1e-6)
 
 
+def test_what_trace_dat_cannot_hold(tmp_path: Path) -> None:
+    """A time or an event number out of its bounds is named; times years apart begin a page."""
+    far = Story().note(pid=5, text="early").note(pid=5, text="late", at=1 << 56)
+    path = written(far, tmp_path / "t.xt")
+    assert xv6_trace("export", path, "--trace-dat", tmp_path / "t.dat")[0] == 0
+    done = subprocess.run(
+        ["trace-cmd", "report", "-t", tmp_path / "t.dat"], capture_output=True, text=True
+    )
+    assert f"{(1 << 56) * 100 // 10**9}." in done.stdout and done.stdout.count("note") == 2
+    path = written(far.note(pid=5, text="later", at=1 << 63), tmp_path / "t.xt")
+    status, _, err = xv6_trace("export", path, "--trace-dat", tmp_path / "u.dat")
+    assert status == 2 and f"cannot hold time {1 << 63:#x}" in err and err.count("\n") == 1
+
+
 def test_an_existing_folder_is_not_overwritten(tmp_path: Path) -> None:
     """A folder with other things in it is refused."""
     (tmp_path / "mine").mkdir()

@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tools.commandline import Parser
@@ -137,9 +139,21 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def interrupt(*_: object) -> None:
-    """Ends as ^C does: guests are stopped, files closed."""
-    raise KeyboardInterrupt
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Meanwhile SIGTERM ends the program as ^C does: guests are stopped, files closed."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -147,10 +161,9 @@ def main(arguments: list[str] | None = None) -> int:
     if sys.stdout is None:  # closed by whoever started this
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
     options = parser().parse_args(arguments)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
     try:
-        status: int = options.run(options)
+        with terminable():
+            status: int = options.run(options)
         sys.stdout.flush()
         return status
     except (TraceError, GuestError) as error:

@@ -37,7 +37,8 @@ def entries(trace: Trace) -> Iterator[dict[str, Any]]:
     yield from _tracks(trace)
     spans = running(trace)
     starts = np.searchsorted(time, np.array([s.start for s in spans], np.uint64))
-    programs = trace.programs_of(np.array([s.pid for s in spans], np.int32), starts).tolist()
+    pids = np.array([s.pid for s in spans], np.uint64).astype(np.int32)
+    programs = trace.programs_of(pids, starts).tolist()
     for span, program in zip(spans, programs):
         name = f"{trace.names[program]} ({span.pid})"
         row = {"ph": "X", "name": name, "cat": "sched", "pid": HARTS, "tid": span.hart}

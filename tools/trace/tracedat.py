@@ -12,6 +12,7 @@ import numpy as np
 
 from tools.trace.table import ARGS, EventInfo
 from tools.trace.trace import Trace
+from tools.trace.tracefile import TraceError
 
 PAGE = 4096
 PAGE_HEADER = struct.Struct("<QQ")  # time of the first event, bytes used and flags
@@ -23,6 +24,9 @@ DELTA_BITS = 27
 WORDS = (COMMON.size + 8 * ARGS) // 4
 EVENT_SIZE = 4 + 4 * WORDS
 TICKS_NS = 1_000_000_000
+EXTENDED = 27 + 32  # bits of a time difference with an extension; beyond, a page begins
+LATEST = 1 << 63  # ns
+HIGHEST = (1 << 16) - 1 - FIRST_ID
 
 PAGE_TEXT = """\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;
 \tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;
@@ -91,13 +95,14 @@ def _pages(trace: Trace, indices: np.ndarray, losses: list[int]) -> Iterator[byt
     for ticks, event, pid, args in columns:
         now = ticks * scale
         delta = now - last if data else 0
+        far = bool(delta >> EXTENDED)
         extension = b""
-        if delta >> DELTA_BITS:
+        if delta >> DELTA_BITS and not far:
             low = delta & (1 << DELTA_BITS) - 1
             extension = struct.pack("<II", low << 5 | EXTEND, delta >> DELTA_BITS)
             delta = 0
         gap = ticks in lost_before
-        if gap or len(data) + len(extension) + EVENT_SIZE > PAGE - PAGE_HEADER.size:
+        if gap or far or len(data) + len(extension) + EVENT_SIZE > PAGE - PAGE_HEADER.size:
             if data:
                 yield _page(first, data, flags)
             data, extension, delta, flags = b"", b"", 0, MISSED if gap else 0
@@ -147,7 +152,12 @@ def _header(trace: Trace, harts: int) -> bytes:
 
 
 def export(trace: Trace, path: Path) -> int:
-    """Writes the file; returns how many events."""
+    """Writes the file; returns how many events. Raises TraceError for a trace that the format cannot hold."""
+    if len(trace.records):
+        latest, highest = int(trace.records["time"].max()), int(trace.records["event"].max())
+        if latest * (TICKS_NS // trace.frequency) >= LATEST or highest > HIGHEST:
+            what = f"time {latest:#x}" if highest <= HIGHEST else f"event number {highest}"
+            raise TraceError(f"{path}: trace.dat cannot hold {what}; is the trace damaged?")
     harts = int(trace.records["hart"].max()) + 1 if len(trace.records) else 1
     header = _header(trace, harts)
     start = -(-(len(header) + 16 * harts) // PAGE) * PAGE
