@@ -15,7 +15,7 @@ from tests.harness import image, tree
 from tests.harness.guest import Boot
 
 SOURCE = tree.ROOT / "tests" / "guest_programs" / "isolation.c"
-ATTACKS = re.findall(r'\{"(\w+)", \w+\}', SOURCE.read_text())
+ATTACKS = re.findall(r'\{"(\w+)", \1\}', SOURCE.read_text())
 
 
 @pytest.mark.parametrize("cpus, debug", [(1, False), (3, True), (8, False)])
