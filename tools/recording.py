@@ -1,7 +1,7 @@
 """A recorded run, as a folder that replays anywhere the same QEMU is: kernel, disk and QEMU's log.
 
-`kernel` and `fs.img` are copies, `disk.qcow2` lies over fs.img and takes what the guest writes and
-the snapshots, `log` is what came from outside (keys, clocks), recording.json the machine. QEMU 7.2
+`kernel`, `fs.img` and the programs in `user` are copies, `disk.qcow2` lies over fs.img and takes
+what the guest writes and the snapshots, `log` is what came from outside (keys, clocks), recording.json the machine. QEMU 7.2
 replays with one hart, a fixed icount shift, snapshots in a qcow2 behind blkreplay, and no monitor
 multiplexed with the console; loading a snapshot into a QEMU that runs hangs or kills it, so going
 back means a fresh QEMU that starts from a snapshot (tools/gdb/replay.py).
@@ -35,17 +35,21 @@ class Recording:
     def __init__(self, folder: Path):
         self.folder = folder
         self.kernel, self.image, self.disk, self.log, self.facts = (folder / p for p in PARTS)
+        self.programs = folder / "user"
 
-    def make(self, kernel: Path, image: Path, facts: dict[str, Any]) -> None:
+    def make(self, kernel: Path, image: Path, programs: Path, facts: dict[str, Any]) -> None:
         """Begins a recording in the folder, in place of one that is there.
 
         Args:
             kernel: ELF file; copied, like the image, so that a later build changes nothing.
             image: raw disk image.
+            programs: where the programs' executables with their symbols are, if anywhere.
             facts: what replaying needs to know: mem in bytes, extra arguments, QEMU's version.
         """
         with contextlib.suppress(FileNotFoundError):
-            strange = [p.name for p in self.folder.iterdir() if p.name not in (*PARTS, "console")]
+            strange = [
+                p.name for p in self.folder.iterdir() if p.name not in (*PARTS, "console", "user")
+            ]
             if strange:
                 raise RecordingError(f"{self.folder}: holds {strange[0]}, so it is no recording")
         if shutil.which("qemu-img") is None:
@@ -56,6 +60,9 @@ class Recording:
         shutil.copyfile(image, self.image)
         command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", self.image.name, "-F", "raw"]
         subprocess.run([*command, str(self.disk)], check=True)
+        self.programs.mkdir()
+        for program in programs.glob("_*"):
+            shutil.copyfile(program, self.programs / program.name)
         self.facts.write_text(json.dumps(facts, indent=1) + "\n")
 
     def read(self, version: str) -> dict[str, Any]:

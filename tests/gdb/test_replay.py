@@ -6,6 +6,7 @@ One recording serves all tests here: a page shared, a request to the server, and
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ EXTENSION = tree.ROOT / "tools" / "gdb" / "xv6.py"
 @pytest.fixture(scope="module")
 def recording(built: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of shmem_test2 and crypto_cli, left with ^C."""
-    folder = tmp_path_factory.mktemp("replay") / "recording"
+    folder = tmp_path_factory.mktemp("replay") / "far" / "from" / "the" / "tree" / "recording"
     before = tree.IMAGE.read_bytes()
     console = pexpect.spawn(
         str(tree.RUN), ["--cpus", "1", "--record", str(folder)], encoding="utf-8", timeout=180
@@ -206,9 +207,7 @@ def test_what_cannot_be_replayed_is_refused(recording: Path, tmp_path: Path) -> 
     (tmp_path / "precious").write_text("mine")
     assert "holds precious" in refused("--record", tmp_path, "--cpus", "1")
     copy = tmp_path / "copy"
-    copy.mkdir()
-    for part in recording.iterdir():
-        (copy / part.name).write_bytes(part.read_bytes())
+    shutil.copytree(recording, copy)
     facts = (copy / "recording.json").read_text()
     (copy / "recording.json").write_text(facts.replace('"qemu": "', '"qemu": "9'))
     assert "record it again" in refused("--replay", copy)

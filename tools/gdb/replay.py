@@ -75,6 +75,7 @@ class Player:
         self.shown, self.over = 0, False
         self.connect(port)
         skin.session().snapshots.update(kept)
+        skin.session().programs.folders.insert(0, str(self.folder / "user"))
 
     def connect(self, port: int) -> None:
         """Waits for QEMU's port; raises GuestError with the launcher's words if it ends instead."""
