@@ -1,10 +1,11 @@
 """A recorded run, as a folder that replays anywhere the same QEMU is: kernel, disk and QEMU's log.
 
 `kernel`, `fs.img` and the programs in `user` are copies, `disk.qcow2` lies over fs.img and takes
-what the guest writes and the snapshots, `log` is what came from outside (keys, clocks), recording.json the machine. QEMU 7.2
-replays with one hart, a fixed icount shift, snapshots in a qcow2 behind blkreplay, and no monitor
-multiplexed with the console; loading a snapshot into a QEMU that runs hangs or kills it, so going
-back means a fresh QEMU that starts from a snapshot (tools/gdb/replay.py).
+what the guest writes and the snapshots, `log` is what came from outside (keys, clocks),
+recording.json the machine. QEMU 7.2 replays with one hart, a fixed icount shift, snapshots in a
+qcow2 behind blkreplay, and no monitor multiplexed with the console; loading a snapshot into a QEMU
+that runs hangs or kills it, so going back means a fresh QEMU that starts from a snapshot
+(tools/gdb/replay.py).
 """
 
 from __future__ import annotations
