@@ -19,7 +19,8 @@ from tools.submit import sandbox
 from tools.submit.tree import Tree
 
 PREFIXES = ("riscv64-unknown-elf-", "riscv64-linux-gnu-")
-SECONDS = 120  # of processor time for one attempt; a tree takes about 10
+SECONDS = 90  # of processor time for one attempt; a tree takes about 10
+ASKING = 15  # and for what only asks the Makefile
 ERROR = re.compile(
     r"^[^\s:][^:\n]*:\d+:(?:\d+:)? (?:fatal )?error: .*|^.*No rule to make target.*", re.M
 )
@@ -66,7 +67,10 @@ def build(tree: Tree, jobs: int = 2) -> Build:
     """Builds until something comes out; the result tells what was needed for it."""
     made = Build(tree)
     _complete(tree)
-    kernel, image = _names(tree, made.prefix)
+    kernel, image, endless = _names(tree, made.prefix)
+    if endless:
+        made.attempts.append(Attempt("make -n qemu", endless, bound=True))
+        return made
     toolchain()
     plain = [(p, False, f"{p}gcc, as it is") for p in PREFIXES if shutil.which(p + "gcc")]
     relaxed = [(p, True, f"{p}gcc, without -Werror") for p, _, _ in plain]
@@ -128,14 +132,18 @@ def _complete(tree: Tree) -> None:
         os.utime(program, (later, later))
 
 
-def _names(tree: Tree, prefix: str) -> tuple[str, str]:
-    """Paths of the kernel and of the image, as the Makefile would give them to QEMU."""
-    asked = sandbox.run(["make", "-n", f"TOOLPREFIX={prefix}", "qemu"], tree.root, 60).output
+def _names(tree: Tree, prefix: str) -> tuple[str, str, str]:
+    """Paths of the kernel and of the image, as the Makefile would give them to QEMU; and the bound
+    that even this question reached, if it did.
+    """
+    answer = sandbox.run(["make", "-n", f"TOOLPREFIX={prefix}", "qemu"], tree.root, ASKING)
+    asked = answer.output
     kernel = re.search(r"-kernel[= ]+(\S+)", asked)
     image = re.search(r"(?:file|--image)=([^,\s]+\.img)", asked)
     if kernel and kernel[1].strip("'") != "kernel/kernel":
         tree.notes.append(f"the kernel is called {kernel[1]} here")
-    return (kernel[1] if kernel else "kernel/kernel", image[1] if image else "fs.img")
+    names = kernel[1] if kernel else "kernel/kernel", image[1] if image else "fs.img"
+    return *names, answer.bound
 
 
 def _drop_werror(tree: Tree) -> None:
