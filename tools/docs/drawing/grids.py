@@ -19,10 +19,15 @@ UNUSED = "panel"
 
 def grid(drawing: Drawing, kinds: list[str], cell: float, key: dict[str, str]) -> None:
     """Cells in rows, the first at the upper left, and below them what each colour means."""
-    for i, kind in enumerate(kinds):
-        x, y = LEFT + cell * (i % COLUMNS), TOP + cell * (i // COLUMNS)
-        faded = 0.5 if kind == UNUSED else 0.8
-        drawing.rect(x, y, cell - 1.5, cell - 1.5, kind, opacity=faded)
+    side = cell - 1.5
+    for kind in sorted(set(kinds)):  # one path for all cells of a colour: a tenth of the bytes
+        corners = (
+            (LEFT + cell * (i % COLUMNS), TOP + cell * (i // COLUMNS))
+            for i in range(len(kinds))
+            if kinds[i] == kind
+        )
+        d = "".join(f"M{x:g},{y:g}h{side:g}v{side:g}h-{side:g}z" for x, y in corners)
+        drawing.add(f'<path d="{d}" class="{kind}" opacity="{0.5 if kind == UNUSED else 0.8}"/>')
     x, y = float(LEFT), drawing.height - 22
     for kind, words in key.items():
         drawing.rect(x, y - 11, 14, 14, kind, opacity=0.8)
