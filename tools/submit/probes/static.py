@@ -79,5 +79,5 @@ def narrow_fetch(bench: Bench) -> None:
 
 
 PROBES = [
-    Probe("narrow fetch", ("X7",), ("map",), narrow_fetch, observable=False),
+    Probe("narrow fetch", ("X7",), (), narrow_fetch, observable=False),
 ]

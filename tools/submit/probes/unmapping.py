@@ -104,7 +104,7 @@ def _judge_pair(
         bench.find(id, "Unmapping what was mapped is refused.", evidence)
     elif gone != count:
         bench.find(
-            "U1",
+            "U4" if offset and gone < count else "U1",
             f"The range lies in {count} page(s) of the mapping, but {gone} "
             f"{'is' if gone == 1 else 'are'} unmapped.",
             evidence,
