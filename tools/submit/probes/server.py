@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import Optional
 
+from tools.guest import GuestError
 from tools.guest.elf import Elf
 from tools.submit.look import Look, Page
 from tools.submit.probes.base import PAGE, Bench, Outcome, Probe, fault_lines, rounded
@@ -40,6 +41,13 @@ class Served:
     def died(self) -> bool:
         """Did the server end, also if the kernel has started a new one since?"""
         return bool(self.faults) or self.server in (None, "ZOMBIE")
+
+    @property
+    def touched_late(self) -> bool:
+        """Did it fault where the request was mapped, with the work done?"""
+        found = re.search(r"(?:stval|address)[ =:]*(?:0x)?([0-9a-f]+)", " ".join(self.faults))
+        at, address = rounded(self.size_before), int(found[1], 16) if found else 0
+        return at <= address < at + PAGE and self.data == xor(DATA, KEY)
 
     @property
     def left(self) -> bool:
@@ -101,6 +109,15 @@ def serve(
     if outcome.error or outcome.answer is None or outcome.answer.value < 0:
         return Served(outcome)
     look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK) or g.look()
+    freed = look.page(g.main.pid, va)
+    if freed and freed.pa in look.free:
+        bench.find(
+            "L1",
+            "Giving a request back frees its frame under the client.",
+            [f"pid {g.main.pid} still maps {freed}, but the frame is free"],
+            function="unmap_shared_pages",
+        )
+        raise GuestError("the request's frame was freed under its client (L1)")
     raw = peek(g, look, va, total)
     return Served(
         outcome if g.machine.panic is None else bench.attempt(g, lambda: g.main.call("getpid")),
@@ -179,12 +196,13 @@ def good_requests(bench: Bench) -> None:
             elif served.outcome.value < 0:
                 bench.undecided("C1", f"crypto_op refuses a good request: {call}")
             elif served.died:
-                book(
-                    bench,
-                    "C6" if served.state == DONE else "C8",
-                    "The server ends over a good request.",
-                    [call, *served.faults],
+                late = served.state == DONE or served.touched_late
+                how = (
+                    "touches the request after giving it back"
+                    if late
+                    else "ends over a good request"
                 )
+                book(bench, "C6" if late else "C8", f"The server {how}.", [call, *served.faults])
             elif not served.idle:
                 book(bench, "C8", "The server does not come back from a good request.", [call])
             elif served.state == ERROR:
@@ -234,7 +252,7 @@ def bad_headers(bench: Bench) -> None:
                 continue
             if not _survived(bench, served, call):
                 continue
-            if served.data != DATA:
+            if served.data == xor(DATA, KEY):
                 book(bench, "C1", f"A request with {name} is worked on.", [call])
             elif name.startswith("type") and served.state == INIT:
                 book(
