@@ -25,10 +25,10 @@ DATA = V | R | W | U | A | D
 
 
 @lru_cache
-def compiled(folder: Path, counted: bool) -> Path:
-    """The kernel, linked where it is loaded, or in the upper half if it counts."""
+def compiled(folder: Path, counted: bool, flags: tuple[str, ...] = ()) -> Path:
+    """The kernel, linked where it is loaded, or in the upper half if it counts; `flags` are the compiler's."""
     gcc = shutil.which("riscv64-unknown-elf-gcc") or "riscv64-linux-gnu-gcc"
-    path = folder / ("counted" if counted else "plain")
+    path = folder / "".join(["counted" if counted else "plain", *flags])
     where = UPPER + RAM_BASE if counted else RAM_BASE
     script = folder / f"{path.name}.ld"
     script.write_text(
@@ -38,7 +38,7 @@ def compiled(folder: Path, counted: bool) -> Path:
     command = [gcc, "-g", "-O1", "-nostdlib", "-ffreestanding", "-fno-common", "-mcmodel=medany"]
     command += ["-fno-omit-frame-pointer", "-fno-pie", "-no-pie", "-static", "-mno-relax"]
     command += ["-Wl,--build-id=none", "-Wl,--no-warn-rwx-segments", "-T", str(script)]
-    command += ["-DCOUNTED"] if counted else []
+    command += [*(["-DCOUNTED"] if counted else []), *flags]
     subprocess.run([*command, "-o", str(path), str(SOURCE)], check=True)
     return path
 
@@ -46,8 +46,8 @@ def compiled(folder: Path, counted: bool) -> Path:
 class Image:
     """RAM being filled. `kernel` reads it; set() and map() change it."""
 
-    def __init__(self, folder: Path, counted: bool = False):
-        self.path = compiled(folder, counted)
+    def __init__(self, folder: Path, counted: bool = False, flags: tuple[str, ...] = ()):
+        self.path = compiled(folder, counted, flags)
         self.elf = Elf(str(self.path))
         self.ram = bytearray(RAM)
         self.memory = BytesMemory(self.ram)

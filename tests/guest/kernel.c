@@ -1,5 +1,6 @@
 // A kernel that never runs: xv6's names and structs, so that tests can fill a memory image through its debug
-// information. -DCOUNTED gives it frames[] with reference counts, rings, and locks that know where they were taken.
+// information. -DCOUNTED gives it frames[] with reference counts, rings, and locks that know where they were taken;
+// -DBARE takes away every field that some kernel may not have; -DPER_HART gives each hart a free list.
 typedef unsigned int uint;
 typedef unsigned long uint64;
 
@@ -8,8 +9,10 @@ enum procstate { UNUSED, USED, SLEEPING, RUNNABLE, RUNNING, ZOMBIE };
 struct cpu;
 struct spinlock {
   uint locked;
+#ifndef BARE
   char *name;
   struct cpu *cpu;
+#endif
 #ifdef COUNTED
   uint64 pc;
 #endif
@@ -38,7 +41,9 @@ struct file {
 };
 struct cpu {
   struct proc *proc;
+#ifndef BARE
   int noff;
+#endif
 #ifdef COUNTED
   struct spinlock *waiting;
 #endif
@@ -46,13 +51,16 @@ struct cpu {
 struct proc {
   struct spinlock lock;
   enum procstate state;
-  void *chan;
   int pid;
+  uint64 sz, *pagetable;
+#ifndef BARE
+  void *chan;
   struct proc *parent;
-  uint64 kstack, sz, *pagetable;
+  uint64 kstack;
   struct trapframe *trapframe;
   struct context context;
   struct file *ofile[4];
+#endif
   char name[16];
 };
 struct buf {
@@ -124,7 +132,11 @@ struct run {
 struct {
   struct spinlock lock;
   struct run *freelist;
-} kmem;
+} kmem
+#ifdef PER_HART
+    [2]
+#endif
+    ;
 #endif
 
 char *lock_name = "bcache";
@@ -142,6 +154,5 @@ __attribute__((noinline)) void sched(void) {
 void _start(void) {
   acquire(&bcache.lock);
   sched();
-  ticks +=
-      (uint64)lock_name + ftable.lock.locked + kmem.lock.locked + (uint64)kernel_pagetable + cpus[0].noff + proc[0].pid;
+  ticks += (uint64)lock_name + (uint64)&ftable + (uint64)&kmem + (uint64)kernel_pagetable + (uint64)cpus + proc[0].pid;
 }

@@ -167,10 +167,10 @@ class Audit:
             return []
         found = self.bare_table(table, p)
         size = -(-(p.size or 0) // PAGE) * PAGE
-        present = {problem.va for problem in table.problems if problem.kind == "marked"}
+        present = [(x.va, x.va + x.size) for x in table.problems if x.kind == "marked"]
         for va, pa, entry, level in table.leaves():
             user = bool(entry & (U | S))
-            present.update(range(va, min(va + SIZES[level], size), PAGE))
+            present.append((va, va + SIZES[level]))
             if user and va >= size and p.size is not None and p.state != "ZOMBIE":
                 found.append(self._leaf(p, "above-sz", f"is mapped above sz ({p.size:#x})", va, pa))
             if user and pa >= RAM_BASE and self.kernel.in_image(pa):
@@ -204,24 +204,25 @@ class Audit:
                 found.append(Finding("freed-table", "error", text, {"frame": pa, "pid": pid}))
         return found
 
-    def _kernel_frame(self, pa: int) -> bool:
-        return any(s.paddr <= pa < s.paddr + s.memsz for s in self.kernel.elf.segments)
-
     @staticmethod
     def _leaf(p: Process, kind: str, what: str, va: int, pa: int, level: str = "error") -> Finding:
         data = {"pid": p.pid, "va": va, "pa": pa}
         return Finding(kind, level, f"{p.label}: page {va:#x} {what}", data)
 
     @staticmethod
-    def _holes(p: Process, size: int, present: set[int]) -> list[Finding]:
-        """Stretches below sz where nothing is: lazy pages, or an unmapping gone wrong."""
+    def _holes(p: Process, size: int, present: list[tuple[int, int]]) -> list[Finding]:
+        """Stretches below sz where nothing is: lazy pages, or an unmapping gone wrong. `present`:
+        start and end of each mapping.
+        """
         found = []
-        edges = sorted(va for va in present if va < size)
-        for start, end in zip([-PAGE, *edges], [*edges, size]):
-            if end > start + PAGE:
-                text = f"{p.label}: nothing is mapped in {start + PAGE:#x}..{end - 1:#x}, below sz"
-                data = {"pid": p.pid, "va": start + PAGE, "end": end}
+        reached = 0
+        for start, end in [*sorted(present), (size, size)]:
+            start = min(start, size)
+            if start > reached:
+                text = f"{p.label}: nothing is mapped in {reached:#x}..{start - 1:#x}, below sz"
+                data = {"pid": p.pid, "va": reached, "end": start}
                 found.append(Finding("hole", "note", text, data))
+            reached = max(reached, end)
         return found
 
     def deadlocks(self) -> list[Finding]:

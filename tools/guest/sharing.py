@@ -6,6 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Iterable, NamedTuple, Optional
 
+from tools.guest.frames import ram
 from tools.guest.memory import PAGE, CachedMemory, Memory
 from tools.guest.processes import Process, Processes
 from tools.guest.sv39 import LEAF, SIZES, C, S, Table, U, V, address_of, read_table
@@ -33,6 +34,7 @@ class Mappings:
     def __init__(self, processes: Processes):
         self.processes = processes
         memory = processes.kernel.memory
+        start, end = ram(memory)
         owners = [p for p in processes.used if p.root is not None]
         read_ahead(memory, [p.root for p in owners if p.root is not None])
         self.tables: dict[int, Table] = {}  # by slot
@@ -42,11 +44,15 @@ class Mappings:
                 continue
             table = self.tables[p.slot] = read_table(memory, p.root, "user")
             for va, pa, entry, level in table.leaves():
-                if entry & (U | S):
-                    for offset in range(0, SIZES[level], PAGE):
-                        self.frames.setdefault(pa + offset, []).append(
-                            Mapping(p, va + offset, entry)
-                        )
+                if not entry & (U | S):
+                    continue
+                if not level:
+                    self.frames.setdefault(pa, []).append(Mapping(p, va, entry))
+                    continue
+                # A wild entry may claim a GiB: of what is no memory there are no frames.
+                for frame in range(max(pa, start), min(pa + SIZES[level], end), PAGE):
+                    mapping = Mapping(p, va + frame - pa, entry)
+                    self.frames.setdefault(frame, []).append(mapping)
 
     def shared(self) -> dict[int, list[Mapping]]:
         """The frames that more than one leaf reaches, or a leaf with the shared bit."""
