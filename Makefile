@@ -330,7 +330,7 @@ help:
 #: make fresh      try the two commands of README on a bare Debian, as root, with debootstrap
 #: make lint       check format, types and style; make format mends the format
 #: make docs       write the tables and figures in docs/ anew, from the source and from guests
-#: make bench      count instructions per operation; BENCH_TREES="DIR..." adds other xv6 trees
+#: make bench      measure everything of docs/benchmarks; BENCH_TREES="DIR..." adds other xv6 trees
 #: make dist       pack the last commit as build/xv6-glass-VERSION.tar.gz
 #: make setup      install every Debian package the project uses (packages.txt)
 #: make clean      remove everything the build made, but not your mutants and your recording

@@ -1,22 +1,9 @@
-// The benchmark program. It runs as /init of an image made for it, in this kernel or in any xv6-riscv tree, so nobody
-// types and every run is the same; an instruction counter outside the guest watches for its marks.
-// Relies on xv6's user.h alone, but for what BENCH_SHARE (the sharing calls) and BENCH_GLASS (ours) bring.
-#include "kernel/types.h"
-#include "kernel/stat.h"
-#include "kernel/fcntl.h"
-#include "user/user.h"
-#ifdef BENCH_GLASS
-#include "kernel/crypto.h"
-#include "kernel/trace.h"
-#include "kernel/trace_events.h"
-#endif
+// The benchmark program: what an operation costs, in this kernel or in any xv6-riscv tree. It runs as /init of an image
+// made for it; an instruction counter outside the guest watches for its marks.
+// Relies on user/bench.h, which names what it needs of a tree.
+#include "user/bench.h"
 
-#define PAGE 4096
 #define ROUNDS 7
-
-// Marks: instructions that do nothing (hints for custom use, unprivileged specification 2.9), seen by the counter.
-#define MARK_START(id) asm volatile("slti zero, zero, %0" ::"i"(id) : "memory")
-#define MARK_STOP(id) asm volatile("sltiu zero, zero, %0" ::"i"(id) : "memory")
 
 // Counts `times` runs of the statement, ROUNDS times over, after two runs that fill the caches. The counter divides by
 // the number it is told in the line.
@@ -34,23 +21,6 @@
       MARK_STOP(id);                                                                                                   \
     }                                                                                                                  \
   } while (0)
-
-static char buffer[PAGE];
-
-static void fail(const char *what) {
-  printf("bench: failed: %s\n", what);
-  while (getpid() == 1)
-    sleep(1000);
-  exit(1);
-}
-
-static void fork_exit(void) {
-  int pid = fork();
-  if (pid == 0)
-    exit(0);
-  if (pid < 0 || wait(0) != pid)
-    fail("fork");
-}
 
 static void fork_exec(void) {
   char *argv[] = {"init", "exit", 0};
@@ -105,13 +75,6 @@ static void pipes(void) {
   }
 }
 
-static int open_or_fail(const char *path, int mode) {
-  int fd = open(path, mode);
-  if (fd < 0)
-    fail(path);
-  return fd;
-}
-
 static void files(void) {
   close(open_or_fail("there", O_CREATE | O_RDWR));
   MEASURE(7, "openclose", 20, close(open_or_fail("there", O_RDONLY)));
@@ -140,12 +103,6 @@ static void files(void) {
 }
 
 #ifdef BENCH_SHARE
-static void share_once(int owner, int me, char *area, int pages) {
-  uint64 va = map_shared_pages(owner, me, (uint64)area, pages * PAGE);
-  if (va == (uint64)-1 || va == 0 || unmap_shared_pages(me, va, pages * PAGE) < 0)
-    fail("share");
-}
-
 static void sharing(void) {
   int owner = getpid();
   char *area = sbrk(256 * PAGE);
@@ -164,16 +121,6 @@ static void sharing(void) {
 
 #ifdef BENCH_GLASS
 #define LARGE (68 * 1024)
-
-static void request(struct crypto_op *op, uint64 data_size) {
-  op->type = CRYPTO_OP_TYPE_ENCRYPT;
-  op->state = CRYPTO_OP_STATE_INIT;
-  op->key_size = 6;
-  op->data_size = data_size;
-  if (crypto_op(op, sizeof(*op) + op->key_size + data_size) < 0 || crypto_wait(op) < 0 ||
-      op->state != CRYPTO_OP_STATE_DONE)
-    fail("crypto");
-}
 
 static void crypto(void) {
   struct crypto_op *op = malloc(sizeof(*op) + 6 + LARGE);
@@ -206,14 +153,8 @@ static void tracing(void) {
 int main(int argc, char *argv[]) {
   if (argc > 1 && strcmp(argv[1], "exit") == 0)
     return 0;
-  if (getpid() == 1) {
-    if (open("console", O_RDWR) < 0) {
-      mknod("console", 1, 0);
-      open("console", O_RDWR);
-    }
-    dup(0);
-    dup(0);
-  }
+  if (getpid() == 1)
+    open_console();
   processes();
   pipes();
   files();
@@ -224,8 +165,5 @@ int main(int argc, char *argv[]) {
   crypto();
   tracing();
 #endif
-  printf("bench: done\n");
-  while (getpid() == 1)
-    sleep(1000);
-  return 0;
+  return done();
 }

@@ -2,9 +2,10 @@
 // Relies on one hart and on QEMU's plugin interface, version 1 (QEMU docs/devel/tcg-plugins), declared below because
 // Debian ships no header for it.
 //
-//   -plugin counter.so,out=FILE[,profile=ID]
+//   -plugin counter.so,out=FILE[,profile=ID][,harts=1]
 //
-// FILE gets a line "ID COUNT" for each pair of marks, and for the marks of profile=ID "at ADDRESS COUNT" lines.
+// FILE gets a line "ID COUNT" for each pair of marks, and for the marks of profile=ID "at ADDRESS COUNT" lines. With
+// harts=1 the guest may have several harts; the line then is "ID COUNT BUSIEST": of all, and of the one that ran most.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@ uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, vcpu_callback callback, int flags,
                                             void *data);
 void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *insn, int op, void *counter, uint64_t add);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, vcpu_callback callback, int flags, void *data);
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
                                            void (*callback)(qemu_plugin_id_t id, struct qemu_plugin_tb *tb));
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv);
@@ -44,6 +46,14 @@ static FILE *out;
 static long profiled = -1;
 static struct place *places; // only with profile=
 
+#define HARTS 8
+struct hart {
+  uint64_t executed;
+  uint64_t started;
+  uint64_t padding[6]; // each hart's thread writes to a cache line of its own
+};
+static struct hart *harts; // only with harts=
+
 static struct place *place_of(uint64_t address) {
   size_t i = (address >> 1) * 0x9e3779b97f4a7c15UL >> 46;
   while (places[i].address && places[i].address != address)
@@ -58,11 +68,32 @@ static void start(unsigned int vcpu, void *data) {
     for (size_t i = 0; i < PLACES; i++)
       places[i].count = 0;
   started = executed;
+  for (int i = 0; harts && i < HARTS; i++)
+    harts[i].started = harts[i].executed;
+}
+
+static void block_runs(unsigned int vcpu, void *data) {
+  harts[vcpu % HARTS].executed += (uintptr_t)data;
+}
+
+static void print_harts(long id) {
+  uint64_t all = 0, most = 0;
+  for (int i = 0; i < HARTS; i++) {
+    uint64_t n = harts[i].executed - harts[i].started;
+    all += n;
+    most = n > most ? n : most;
+  }
+  fprintf(out, "%ld %lu %lu\n", id, all, most);
+  fflush(out);
 }
 
 static void stop(unsigned int vcpu, void *data) {
   (void)vcpu;
   long id = (long)(intptr_t)data;
+  if (harts) {
+    print_harts(id);
+    return;
+  }
   fprintf(out, "%ld %lu\n", id, executed - started - 1); // this mark itself is counted already
   if (places && id == profiled)
     for (size_t i = 0; i < PLACES; i++)
@@ -85,6 +116,12 @@ static void look_for_mark(struct qemu_plugin_insn *insn) {
 
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
   (void)id;
+  if (harts) {
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, block_runs, CB_NO_REGS, (void *)qemu_plugin_tb_n_insns(tb));
+    for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++)
+      look_for_mark(qemu_plugin_tb_get_insn(tb, i));
+    return;
+  }
   for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
     struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
     qemu_plugin_register_vcpu_insn_exec_inline(insn, INLINE_ADD_U64, &executed, 1);
@@ -102,6 +139,8 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
       out = fopen(argv[i] + 4, "w");
     else if (strncmp(argv[i], "profile=", 8) == 0)
       profiled = atol(argv[i] + 8);
+    else if (strcmp(argv[i], "harts=1") == 0)
+      harts = calloc(HARTS, sizeof(*harts));
   }
   if (profiled >= 0)
     places = calloc(PLACES, sizeof(*places));

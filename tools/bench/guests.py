@@ -7,6 +7,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,14 +29,24 @@ def build(command: list[str], cwd: Path) -> None:
         fail(f"{cwd}: {' '.join(command)}: {tail}")
 
 
-def own_image(program: Path) -> tuple[Path, Path]:
-    """This tree's kernel, and an image whose /init is `program`, which has been built."""
-    scratch = WORK / program.name
+def own_image(
+    program: Path, files: Sequence[Path] = (), blocks: int = 0, name: str = ""
+) -> tuple[Path, Path]:
+    """This tree's kernel, and an image whose /init is `program`, which has been built.
+
+    Args:
+        program: what init is.
+        files: what else is on the image, beside the crypto server.
+        blocks: of the image, 0 for mkfs's own number.
+        name: of the image's folder, if several have one program.
+    """
+    scratch = WORK / (name or program.name)
     scratch.mkdir(parents=True, exist_ok=True)
     shutil.copy(program, scratch / "init")
     image = scratch / "fs.img"
-    files = [str(scratch / "init"), str(ROOT / "build/fs/crypto_srv")]
-    build([str(ROOT / "build/mkfs/mkfs"), str(image), *files], ROOT)
+    size = ["-b", str(blocks)] if blocks else []
+    parts = map(str, [scratch / "init", ROOT / "build/fs/crypto_srv", *files])
+    build([str(ROOT / "build/mkfs/mkfs"), *size, str(image), *parts], ROOT)
     return ROOT / "kernel" / "kernel", image
 
 

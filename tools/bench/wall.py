@@ -1,0 +1,175 @@
+"""What only a clock can tell: boot, usertests and an idle guest, beside other trees in the same run, and throughput.
+
+Seconds say nothing about another machine, so every row is measured for all kernels in turn, several
+rounds, and the medians are compared. All guests have three harts, but for the idle ones with eight.
+"""
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+from tools.bench.counted import run, special
+from tools.bench.guests import ROOT, WORK, build, fail
+
+PATIENCE = (
+    3600  # seconds a guest may live: usertests of xv6 take long on a machine that does other things
+)
+IDLE_SECONDS = 4
+REQUESTS = 1000  # of bench_load.c's throughput(), by 8 clients
+CLIENTS_MARK = 26
+TICKS_PER_SECOND = 10_000_000  # of the virt machine's clock
+
+
+class Clocked:
+    """A guest whose console is watched by the clock. Use it as a context manager."""
+
+    def __init__(self, kernel: Path, image: Path, cpus: int) -> None:
+        """Starts QEMU; `started` is when."""
+        command = [
+            "qemu-system-riscv64",
+            "-machine",
+            "virt",
+            "-bios",
+            "none",
+            "-kernel",
+            str(kernel),
+        ]
+        command += ["-m", "128M", "-smp", str(cpus), "-nographic"]
+        command += ["-global", "virtio-mmio.force-legacy=false"]
+        command += ["-drive", f"file={image},if=none,format=raw,id=x0,snapshot=on"]
+        command += ["-device", "virtio-blk-device,drive=x0,bus=virtio-mmio-bus.0"]
+        self.kernel = kernel
+        self.started = time.monotonic()
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __enter__(self) -> Clocked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.child.kill()
+        self.child.wait()
+
+    def wait_for(self, *texts: bytes) -> bytes:
+        """Reads the console until one of the texts has come; that text."""
+        assert self.child.stdout is not None
+        seen = b""
+        while not any(text in seen for text in texts):
+            part = os.read(self.child.stdout.fileno(), 4096)
+            seen = seen[-4096:] + part
+            if not part or time.monotonic() - self.started > PATIENCE or b"panic:" in seen:
+                fail(
+                    f"{self.kernel}: no {texts[0].decode()!r}: {seen[-200:].decode(errors='replace')}"
+                )
+        return next(text for text in texts if text in seen)
+
+    def prompt(self) -> float:
+        """Waits for the shell; seconds since the start."""
+        self.wait_for(b"$ ")
+        return time.monotonic() - self.started
+
+    def type(self, line: str) -> None:
+        """A line at the console."""
+        assert self.child.stdin is not None
+        self.child.stdin.write(line.encode() + b"\n")
+        self.child.stdin.flush()
+
+    def processor_seconds(self) -> float:
+        """Host processor time QEMU has used."""
+        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def boot_and_usertests(kernel: Path, image: Path) -> tuple[float, float, float]:
+    """Seconds from power-on to the prompt; of usertests -q; and processor seconds of the host in these."""
+    with Clocked(kernel, image, 3) as guest:
+        boot = guest.prompt()
+        start, used = time.monotonic(), guest.processor_seconds()
+        guest.type("usertests -q")
+        if guest.wait_for(b"ALL TESTS PASSED", b"SOME TESTS FAILED") != b"ALL TESTS PASSED":
+            fail(f"{kernel}: usertests failed")
+        return boot, time.monotonic() - start, guest.processor_seconds() - used
+
+
+def idle(kernel: Path, image: Path) -> float:
+    """Per cent of one host core that a guest with eight harts and nothing to do uses."""
+    with Clocked(kernel, image, 8) as guest:
+        guest.prompt()
+        time.sleep(2)
+        before, start = guest.processor_seconds(), time.monotonic()
+        time.sleep(IDLE_SECONDS)
+        return 100 * (guest.processor_seconds() - before) / (time.monotonic() - start)
+
+
+def plain(source: Path) -> Path:
+    """Another tree, built in a copy as it is."""
+    copy = WORK / "plain" / source.resolve().name.replace(" ", "_")
+    if not copy.is_dir():
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns(".git"))
+        (copy / "README").touch()
+        makefile = copy / "Makefile"
+        makefile.write_text(makefile.read_text().replace("-Werror", ""))
+    build(["make", "kernel/kernel", "fs.img"], copy)
+    return copy
+
+
+def foreign_usertests(other: Path) -> Path:
+    """An image of ours with the other tree's usertests in place of our own."""
+    scratch = WORK / "foreign"
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(ROOT / "build/fs", scratch)
+    shutil.copy(other / "user/_usertests", scratch / "usertests")
+    image = WORK / "foreign.img"
+    files = [str(path) for path in sorted(scratch.iterdir())]
+    build([str(ROOT / "build/mkfs/mkfs"), str(image), *files], ROOT)
+    return image
+
+
+def compare(sources: list[Path], rounds: int) -> dict[str, dict[str, float]]:
+    """Medians of each row by tree, this one first. The rows are page.WALL_ROWS."""
+    guests = {"xv6-glass": (ROOT / "kernel/kernel", ROOT / "fs.img")}
+    others = {source.resolve().name: plain(source) for source in sources}
+    guests |= {name: (copy / "kernel/kernel", copy / "fs.img") for name, copy in others.items()}
+    seen: dict[str, dict[str, list[float]]] = {name: {} for name in guests}
+    foreign = foreign_usertests(next(iter(others.values()))) if others else None
+    for _ in range(rounds):
+        for name, (kernel, image) in guests.items():
+            boot, tests, used = boot_and_usertests(kernel, image)
+            seen[name].setdefault("boot_seconds", []).append(boot)
+            seen[name].setdefault("usertests_seconds", []).append(tests)
+            seen[name].setdefault("usertests_processor_seconds", []).append(used)
+            seen[name].setdefault("idle_percent", []).append(idle(kernel, image))
+        if foreign:
+            _, tests, used = boot_and_usertests(ROOT / "kernel/kernel", foreign)
+            seen["xv6-glass"].setdefault("xv6_usertests_seconds", []).append(tests)
+            seen["xv6-glass"].setdefault("xv6_usertests_processor_seconds", []).append(used)
+    return {
+        name: {row: statistics.median(values) for row, values in rows.items()}
+        for name, rows in seen.items()
+    }
+
+
+def throughput(kernel: Path, counter: Path) -> dict[str, dict[str, float]]:
+    """For 1, 2, 4 and 8 harts: 1,000 requests of 8 clients (bench_load.c).
+
+    requests_per_second is wall time, bounded by the host's cores; requests_per_million is requests
+    per million instructions of the hart that executes most, which would bound a machine that has a
+    core for each hart. Medians of the guest's rounds.
+    """
+    result = {}
+    image = special("throughput")
+    for cpus in (1, 2, 4, 8):
+        clocked = run(kernel, image, "", cpus, counting=False)
+        counted = run(kernel, image, f"{counter},harts=1", cpus, counting=False)
+        result[str(cpus)] = {
+            "requests_per_second": REQUESTS
+            * TICKS_PER_SECOND
+            / statistics.median(clocked.ticks["clients"]),
+            "requests_per_million": REQUESTS
+            * 1e6
+            / statistics.median(counted.busiest[CLIENTS_MARK]),
+        }
+    return result
