@@ -148,7 +148,7 @@ def bounds_hold(tmp_path: Path) -> None:
     assert "processor time" in sandbox.run(["sh", "-c", "while :; do :; done"], tmp_path, 1).bound
     assert "output" in sandbox.run(["yes"], tmp_path, 60).bound
     bomb = sandbox.run(["sh", "-c", "f() { f | f & }; f; sleep 60"], tmp_path, 3, idle=3)
-    assert bomb.bound or bomb.status != 0
+    assert "processes" in bomb.bound or bomb.status != 0  # or it could not even fork its sleep
     ping = "import socket; socket.create_connection(('1.1.1.1', 53), 2)"
     assert sandbox.run(["python3", "-c", ping], tmp_path, 30).status == 1
     assert sandbox.run(["touch", "/usr/x"], tmp_path, 30).status == 1

@@ -197,6 +197,8 @@ def _judge_missing(lab: Lab, shape: Shape, report: Report) -> None:
     lines = [f"system calls in kernel/syscall.h: {calls}"]
     if shape.map_order is None and "map_shared_pages" in lab.numbers:
         lines.append("no order of arguments makes one process see another's frame")
+        if shape.trouble:
+            lines.append(f"the first try ended with: {shape.trouble}")
     if "the crypto server" in missing:
         lines.append("no call of take_shared_memory_request in crypto_srv")
     bench = Bench(lab, shape, "shape")

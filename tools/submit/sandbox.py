@@ -23,7 +23,8 @@ from tools.guest.memory import GuestError
 OUTPUT = 1 << 20  # bytes of output kept and allowed
 DISK = 768 << 20  # bytes the folder may grow to
 FILE = 256 << 20  # bytes of one file
-PROCESSES = 400
+PROCESSES = 120
+NICE = 10  # a fork bomb must not starve who watches it
 ADDRESS_SPACE = 4 << 30  # bytes of one process
 MEMORY = 3 << 30  # bytes of all together
 IDLE = 60  # seconds in which a command must use some processor time
@@ -111,6 +112,7 @@ def _tasks() -> int:
 
 def _limit(user: int, processes: int) -> None:
     os.setpgid(0, 0)
+    os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
@@ -121,22 +123,23 @@ def _limit(user: int, processes: int) -> None:
         os.setuid(user)
 
 
-def usage(pid: int) -> tuple[float, int]:
+def usage(pid: int) -> tuple[float, int, int]:
     """Seconds of processor time that a process, its children, and those they have waited for have
-    used, and bytes of memory they hold now.
+    used, the bytes of memory they hold now, and how many they are.
     """
-    total, pages, todo = 0, 0, [pid]
+    total, pages, count, todo = 0, 0, 0, [pid]
     while todo:
         here = Path("/proc") / str(todo.pop())
         try:
             fields = (here / "stat").read_text("ascii", "replace").rpartition(")")[2].split()
             total += sum(map(int, fields[11:15]))  # utime stime cutime cstime (proc(5))
             pages += int(fields[21])  # rss
+            count += 1
             for task in (here / "task").iterdir():
                 todo += map(int, (task / "children").read_text("ascii").split())
         except OSError:
             pass  # it has just ended
-    return total / TICK, pages * resource.getpagesize()
+    return total / TICK, pages * resource.getpagesize(), count
 
 
 def _watch(line: list[str], folder: Path, seconds: float, idle: float, user: int) -> Result:
@@ -163,13 +166,15 @@ def _watch(line: list[str], folder: Path, seconds: float, idle: float, user: int
             bound = f"more than {OUTPUT >> 20} MiB of output"
         elif now - looked > 1:
             looked = now
-            spent, memory = usage(process.pid)
+            spent, memory, count = usage(process.pid)
             if spent < used or spent - used > SOME:
                 used, busy = spent, now
             if spent > seconds:
                 bound = f"no end after {seconds:.0f} s of processor time"
             elif now - busy > idle or now - begun > LONGEST:
                 bound = f"no end: it has waited for {now - busy:.0f} s"
+            elif count > PROCESSES * 3 // 4:
+                bound = f"more than {PROCESSES * 3 // 4} processes"
             elif memory > MEMORY:
                 bound = f"more than {MEMORY >> 30} GiB of memory"
             elif size_of(folder) > DISK:

@@ -50,6 +50,7 @@ class Shape:
     server_idle: int = 0  # kernel address the idle server sleeps on
     server_state: str = "none"
     generation: str = "2024"
+    trouble: str = ""  # how the first try of a mapping ended, if not with an answer
 
     def as_dict(self, lab: Lab) -> dict[str, Any]:
         """For --show-shape and JSON."""
@@ -126,7 +127,7 @@ def learn(lab: Lab) -> Shape:
     shape.generation = "2024" if "crypto_op" in lab.numbers else "2025 (no server)"
     if "map_shared_pages" in lab.numbers:
         for order in MAP_ORDERS:
-            found = _try_map(lab, order)
+            found = _try_map(lab, shape, order)
             if found is not None:
                 shape.map_order = order if found else _swapped(order)
                 break
@@ -164,7 +165,7 @@ def _swapped(order: Order) -> Order:
     return tuple(other.get(name, name) for name in order)
 
 
-def _try_map(lab: Lab, order: Order) -> Optional[bool]:
+def _try_map(lab: Lab, shape: Shape, order: Order) -> Optional[bool]:
     """True if the frames went from src to dst, False for the other way round, None if neither."""
     with lab.guest() as g:
         va = g.arena + PAGE
@@ -177,8 +178,8 @@ def _try_map(lab: Lab, order: Order) -> Optional[bool]:
         by.fill(calls.pointer, 8, MARK)
         try:
             by.call("map_shared_pages", *calls.map_arguments(order, g.main, child, va, 64))
-        except Unanswered:
-            pass  # it may have worked and broken something else
+        except Unanswered as error:  # it may have worked and broken something else
+            shape.trouble = shape.trouble or error.text
         after = g.look()
         for src, dst, forward in ((g.main.pid, child.pid, True), (child.pid, g.main.pid, False)):
             page = after.page(src, va)

@@ -98,7 +98,8 @@ def _stopped(bench: Bench, g: Session, call: str, id: str, sentence: str) -> boo
     elif id == "X1" and bench.found("M4", "M7"):
         bench.undecided(id, "a mapping that should fail stops the kernel")
     else:
-        bench.find(id, sentence, [call, str(end)])
+        taking = (f.line for f in end.frames if f.function == TAKE and f.line)
+        bench.find(id, sentence, [call, str(end)], line=next(taking, None))
     return True
 
 
