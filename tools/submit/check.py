@@ -118,9 +118,14 @@ def _probe(built: building.Build, guests: Path, options: Options, report: Report
     report.undecided = {k: v for k, v in report.undecided.items() if k not in found}
     report.passed += sorted(decided - found - set(report.undecided), key=_natural)
     if options.only:
-        report.findings = [f for f in report.findings if f.id in options.only]
+        report.findings = [f for f in report.findings if f.id in options.only or _blocks(f)]
     _record(lab, shape, options, report)
     report.findings.sort(key=lambda f: (SEVERITIES.index(f.severity), _natural(f.id)))
+
+
+def _blocks(finding: Finding) -> bool:
+    """Is it why others could not be looked for?"""
+    return finding.id == MISSING or (finding.id == "B1" and finding.severity == ERROR)
 
 
 def _record(lab: Lab, shape: Shape, options: Options, report: Report) -> None:
