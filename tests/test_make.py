@@ -27,7 +27,7 @@ def git_status(path: Path) -> str:
 def test_help_names_every_target_and_variable() -> None:
     """`make help` builds nothing and knows all there is."""
     text = tree.make("help").stdout
-    for target in "qemu qemu-gdb gdb record test lint format setup clean print-gdbport".split():
+    for target in "qemu qemu-gdb gdb record mutant fresh dist test lint format setup clean print-gdbport".split():
         assert f"make {target}" in text
     for variable in "CPUS MEM DEBUG TOOLPREFIX QEMU QEMUEXTRA".split():
         assert f"{variable}=" in text
