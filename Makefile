@@ -318,7 +318,8 @@ help:
 #: make qemu-gdb   the same, stopped at the first instruction for gdb
 #: make gdb        gdb with this project's commands, connected to qemu-gdb's guest
 #: make debug      both, side by side in tmux
-#: make record     boot on one hart and record the run; make replay debugs exactly that run in gdb, backwards too
+#: make record     boot on one hart and record the run
+#: make replay     debug exactly that run in gdb, again and again, backwards too
 #: make trace      record a run and draw it: build/trace.html
 #: make test       build and run every test; TESTS=tests/test_boot.py runs one file
 #: make soak       the long forms of the tests: SOAK="NAME..." MINUTES=N SEED=N; SOAK=-h lists them
@@ -328,13 +329,14 @@ help:
 #: make skeleton OUT=DIR   write the assignment to hand out
 #: make mutant ID  break a copy of this kernel on purpose and boot it; docs/exercises.md
 #: make fresh      try the two commands of README on a bare Debian, as root, with debootstrap
-#: make lint       check format, types and style; make format mends the format
+#: make lint       check format, types and style
+#: make format     mend the format
 #: make docs       write the tables and figures in docs/ anew, from the source and from guests
 #: make bench      measure everything of docs/benchmarks; BENCH_TREES="DIR..." adds other xv6 trees
 #: make dist       pack the last commit as build/xv6-glass-VERSION.tar.gz
 #: make setup      install every Debian package the project uses (packages.txt)
 #: make clean      remove everything the build made, but not your mutants and your recording
-#: make print-gdbport
+#: make print-gdbport   the port on which make qemu-gdb listens
 #:
 #: CPUS=1..8       harts, default 3
 #: MEM=128M        memory of the guest
