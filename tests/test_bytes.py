@@ -34,6 +34,7 @@ def test_damaged_bytes(reader: hostile.Reader, folder: Path) -> None:
         (hostile.lying_elf, 98),
         (hostile.broken_core, 1),
         (hostile.broken_core, 74),
+        (hostile.broken_core, 1000908),
         (hostile.damaged_snapshot, 226),
     ],
 )

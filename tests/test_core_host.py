@@ -35,6 +35,6 @@ def test_queue_and_frames(tmp_path: Path, sanitizers: str) -> None:
     subprocess.run([*command, "-o", program, *sources, "-lpthread"], check=True)
     for what, rounds in (("queue", "150"), ("frames", "40")):
         for seed in "12":
-            run = [program, what, seed, rounds]
+            run = [str(program), what, seed, rounds]
             done = subprocess.run(run, capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, done.stdout + done.stderr[-4000:]

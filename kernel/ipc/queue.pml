@@ -15,7 +15,8 @@
      NO_LOSE         queue_server_died(): requests in service are lost
      NO_WAKE_SERVER  insert(): wakes the idle server
      NO_WAKE_CLIENT  finish(): wakes the client
-     NO_REFUSE       queue_server_died(for good): refuses the line */
+     NO_REFUSE       queue_server_died(for good): refuses the line
+     NO_CANCEL       exit cancels what waits or is in service: its slot belongs to another soon */
 
 #ifndef CLIENTS
 #define CLIENTS 3
@@ -34,6 +35,7 @@ byte service = NONE;                              /* the client whose request is
 byte number[CLIENTS], next_number, last_taken;
 mtype fate[CLIENTS] = OUTSIDE, end_of[CLIENTS] = NOT_SENT;
 bool alive[CLIENTS] = true, killed[CLIENTS], asleep[CLIENTS], awaited[CLIENTS], lost[CLIENTS];
+bool cancelled[CLIENTS];
 bool idle, server_asleep, server_killed, closed;
 byte i;
 
@@ -84,11 +86,13 @@ inline pop() {
   last_taken = number[service] + 1
 }
 
+/* What is done to a client that is gone would be done to the next program in its slot. */
 inline finish(c, how) {
   assert(end_of[c] == PENDING);
   end_of[c] = how;
+  assert(cancelled[c] || alive[c]);
   if
-  :: awaited[c] ->
+  :: !cancelled[c] && awaited[c] ->
 #ifndef NO_WAKE_CLIENT
     wake(c)
 #else
@@ -99,7 +103,7 @@ inline finish(c, how) {
 }
 
 inline lose(c) {
-  if :: alive[c] -> lost[c] = true :: else -> skip fi;
+  if :: !cancelled[c] -> lost[c] = true :: else -> skip fi;
   finish(c, LOST)
 }
 
@@ -158,7 +162,14 @@ proctype client(byte c) {
     od
   fi;
 out:
-  atomic { alive[c] = false; awaited[c] = false; assert(fate[c] == OUTSIDE) }
+  atomic { /* exit(): queue_cancel() */
+#ifndef NO_CANCEL
+    cancelled[c] = end_of[c] == PENDING;
+#endif
+    alive[c] = false;
+    awaited[c] = false;
+    assert(fate[c] == OUTSIDE)
+  }
 }
 
 /* kill(): to each client, at any time or never; it ends every sleep here. One client is as good as another, so they
@@ -186,11 +197,11 @@ end:
     :: deaths < DEATHS -> goto died /* with what it has taken, before it is mapped: exit() finds it in service */
     :: true
     fi;
-    atomic { /* map_request(): the client may be dead, or have given its memory up */
+    atomic { /* map_request(): the client may be gone, or have given its memory up */
       if
-      :: !alive[service] -> finish(service, SKIPPED); service = NONE
-      :: alive[service] -> lose(service); service = NONE /* OUTCOME_REFUSED */
-      :: alive[service] -> skip
+      :: cancelled[service] -> finish(service, SKIPPED); service = NONE
+      :: !cancelled[service] -> lose(service); service = NONE /* OUTCOME_REFUSED */
+      :: !cancelled[service] -> skip
       fi
     };
     if
@@ -211,11 +222,7 @@ died:
     if
     :: deaths == DEATHS -> /* give_up(): queue_server_died(1) */
       atomic {
-        closed = true;
-        do
-        :: count > 0 -> count--; lose(queue[count]); queue[count] = 0
-        :: else -> break
-        od;
+        closed = true; /* close_queue() */
 #ifndef NO_REFUSE
         do
         :: in_line > 0 ->
@@ -225,8 +232,12 @@ died:
           wake(line[0]);
           leave_line()
         :: else -> break
-        od
+        od;
 #endif
+        do
+        :: count > 0 -> count--; lose(queue[count]); queue[count] = 0
+        :: else -> break
+        od
       };
       break
     :: true
