@@ -57,7 +57,7 @@ def account(audit: Audit) -> Accounts:
     result.free = audit.free.marks.count(1, skipped)
     known = bytearray(audit.free.marks)
     for pa in reached:
-        if first <= pa < end and (pa - start) // PAGE < len(known):
+        if first <= pa < end:
             known[(pa - start) // PAGE] = 1
     rest = {start + i * PAGE for i in range(skipped, len(known)) if not known[i]}
     if rest:

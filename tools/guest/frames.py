@@ -160,6 +160,7 @@ class FrameTable:
 
 
 def ram(memory: Memory) -> tuple[int, int]:
-    """Start and end of the guest's RAM."""
+    """Start and end of the guest's RAM, of which only whole pages count."""
     extents = memory.extents()
-    return min(s for s, _ in extents), max(e for _, e in extents)
+    start, end = min(s for s, _ in extents), max(e for _, e in extents)
+    return start, start + (end - start) // PAGE * PAGE
