@@ -50,7 +50,8 @@ AR := $(TOOLPREFIX)ar
 OBJCOPY := $(TOOLPREFIX)objcopy
 
 ifneq ($(filter-out help clean print-gdbport setup lint format docs skeleton fresh dist,$(or $(MAKECMDGOALS),all)),)
-ifeq ($(shell command -v $(CC)),)
+# Not before the packages have been seen to: their stamp is made after this is read for the first time.
+ifeq ($(if $(wildcard build/setup/build.mk),$(shell command -v $(CC)),later),)
 $(error no compiler $(CC): 'make setup' installs it, or TOOLPREFIX= names another)
 endif
 endif
