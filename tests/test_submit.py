@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pexpect
 import pytest
 
 from tests import mutants
@@ -237,3 +238,20 @@ def test_endless_makefile_ends(tmp_path: Path) -> None:
         build.ASKING = before
     assert made.kernel is None and len(made.attempts) == 1
     assert "no end after 1 s of processor time" in made.attempts[0].error
+
+
+def test_debug_stops_in_gdb(built: None, tmp_path: Path) -> None:
+    """gdb holds the guest where the finding shows, this project's commands loaded, and ends with it."""
+    command = ["debug", str(mutants.plant("M2", tmp_path / "tree")), "M2"]
+    with pexpect.spawn(str(SUBMIT), command, timeout=600, encoding="utf-8") as child:
+        child.expect("pages?, but .* mapped")
+        child.expect(r"\(gdb\) ")
+        child.sendline("ps")
+        child.expect("crypto_srv")
+        child.expect(r"\(gdb\) ")
+        child.sendline("kill")
+        child.expect(r"\(y or n\)|\(gdb\) ")
+        child.sendline("y")
+        child.sendline("quit")
+        child.expect(pexpect.EOF)
+    assert child.exitstatus == 0
