@@ -198,6 +198,7 @@ def page(record: Record) -> str:
         table(record["instructions"], record["others"]),
         "![instructions per operation](instructions.svg)\n",
         "## What recording costs\n",
+        "A request is exact; `usertests -q` runs once each way, and such runs differ by about 1 %.\n",
         tracing_table(record),
         "## Growth\n",
         "Instructions for each page, block or lookup, as there are more of them: linear or better, which `make test` "
@@ -209,7 +210,8 @@ def page(record: Record) -> str:
         "one server. A host with two cores can't show in seconds what eight harts can do, so the measure is "
         "instructions: all harts run at the same time, and how many requests there are for each million instructions "
         "of the hart that executes most is what would bound a machine with a core for each hart. Waiting for locks is "
-        "in it, `wfi` is not. Bare requests of 64 bytes do not rise: nearly all their work is the one server's.\n"
+        "in it, `wfi` is not. Bare requests of 64 bytes, with no work at the client, did not rise when they were "
+        "tried on a busy host.\n"
         f"Measured by {sentence(record['made']['clocked'])}.\n",
         throughput,
         "![throughput](throughput.svg)\n",
@@ -217,9 +219,8 @@ def page(record: Record) -> str:
     if record.get("wall"):
         parts += [
             "## By the clock\n",
-            "Medians of several rounds, all kernels in turn, so that what else the machine does falls on all; only the "
-            f"ratios mean something.\nMeasured by {sentence(record['made']['clocked'])}, with "
-            f"{record['made']['clocked']['load']}.\n",
+            f"Medians of {record['made']['clocked']['rounds']}; only the ratios mean something.\n"
+            f"Measured by {sentence(record['made']['clocked'])}, with {record['made']['clocked']['load']}.\n",
             wall_table(record["wall"]),
         ]
     return "\n".join(parts)
