@@ -295,6 +295,7 @@ fresh: build/setup/fresh.mk
 
 bench: build/setup/test.mk all
 	tools/bench/bench --write $(BENCH_TREES)
+	tools/bench/debugger --write $(BENCH_TREES)
 
 # The last commit as a tarball that builds; kernel/version.h names it.
 VERSION = $(shell sed -n 's/.*VERSION "\(.*\)"/\1/p' kernel/version.h)
