@@ -16,7 +16,7 @@
   X(process) /* the process table is full */                                                                           \
   X(log)     /* the log is full: a checkpoint comes first */                                                           \
   X(read)    /* the disk reports that it could not read */                                                             \
-  X(write)   /* the disk reports that it could not write or flush */
+  X(write)   /* the disk reports that it could not write */
 
 enum fail_kind {
 #define X(name) FAIL_##name,

@@ -11,22 +11,36 @@ from tests.harness import audit, failpoint, tree
 from tests.harness.guest import Guest
 from tests.soak import figure
 
-MINUTES = 20
-EACH = 25  # of each test of usertests, so many allocations fail one by one before the paths do
+MINUTES = 60
+CHUNK = 40  # allocations that fail one after the other before the clock is looked at
 
 
 def commands(guest: Guest) -> list[tuple[str, str]]:
-    """What to run, as options and command: all programs, then usertests by path, then one by one."""
+    """What to run, as options and command: programs and usertests by path, then all one by one."""
     listed = guest.run("usertests -l").splitlines()
     tests = [f"usertests {name}" for name in listed if not name.endswith("(slow)")]
+    everything = [*failpoint.COMMANDS, *tests]
+    by_path = [(f"{kind} new", c) for kind in failpoint.KINDS for c in everything]
     programs = [
-        (f"{mode} {kind} 1 0", command)
+        (f"{mode} {kind} 1", c)
         for mode, kind in itertools.product(("-n", "-o"), failpoint.KINDS)
-        for command in failpoint.COMMANDS
+        for c in failpoint.COMMANDS
     ]
-    by_path = [(f"{kind} new 0", test) for kind in failpoint.KINDS for test in tests]
-    one_by_one = [(f"frame 1 {EACH}", test) for test in tests]
-    return programs + by_path + one_by_one
+    return by_path + programs + [("frame 1", test) for test in tests]
+
+
+def exhaust(guest: Guest, options: str, command: str, end: float) -> list[failpoint.Failure]:
+    """Lets one allocation after the other fail, until the command takes no more or the time is over."""
+    if options.endswith("new"):
+        return failpoint.fail(guest, f"{options} 0", command)
+    failures: list[failpoint.Failure] = []
+    mode = options.removesuffix(" 1")
+    for first in itertools.count(1, CHUNK):
+        more = failpoint.fail(guest, f"{mode} {first} {first + CHUNK - 1}", command)
+        failures += more
+        if len(more) < CHUNK or time.monotonic() > end:
+            return failures
+    raise AssertionError
 
 
 def run(minutes: float, seed: int) -> None:
@@ -43,7 +57,7 @@ def run(minutes: float, seed: int) -> None:
             for options, command in todo[start:] + todo[:start]:
                 if time.monotonic() > end:
                     break
-                failures += failpoint.fail(guest, options, command)
+                failures += exhaust(guest, options, command, end)
                 done += 1
             audit.check(guest, before)
     wrong = failpoint.wrong(failures)
