@@ -61,6 +61,7 @@ def test_pagetable(two: Image) -> None:
     assert text.startswith("pid 2 (srv): root ") and "sz 0x3000" in text
     assert [r["va"] for r in run(two, "pagetable 2 --all")[0]["ranges"]] == [0, 0x1000, 0x2000]
     assert [r["va"] for r in run(two, "pagetable 1 --perm X")[0]["ranges"]] == [0]
+    assert "no range is among those asked for" in run(two, "pagetable 1 --perm W.*X")[1]
     assert [r["va"] for r in run(two, "pagetable 1 --va 0x1fff..0x2000")[0]["ranges"]] == [0x1000]
     root = data["root"]
     assert run(two, f"pagetable {root:#x}")[0]["ranges"] == data["ranges"]

@@ -192,7 +192,9 @@ def _ranges(session: Session, report: Report, target: Target, table: Table, args
         row.update(some=r.some, pieces=r.pieces, level=r.level)
     if target.half == "user" and session.kernel.direct:
         report.note("its upper half is the kernel's: see 'pagetable kernel'")
-    if not session.kernel.direct and not section.rows:
+    if not section.rows and (rows or table.problems):
+        report.note("no range is among those asked for")
+    elif not section.rows:
         report.note("no entry is valid")
 
 
