@@ -183,7 +183,7 @@ def run_probe(bench: Bench, probe: Probe, lacking: str = "") -> None:
         return
     try:
         probe.run(bench)
-    except (Unanswered, GuestError) as error:
+    except (Unanswered, GuestError, OSError) as error:
         for id in probe.ids:
             bench.undecided(id, f"the probe '{probe.name}' could not finish: {error}")
 

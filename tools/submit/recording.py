@@ -80,8 +80,8 @@ def _again(
         bench.record.setdefault(finding.guest, folder / f"{finding.id}.trace")
     try:
         probe.run(bench)
-    except (Enough, Unanswered, GuestError):
-        pass
+    except (Enough, Unanswered, GuestError, OSError):
+        pass  # what was recorded until then counts
     for finding in mine:
         path, observer = bench.record[finding.guest], bench.recorded.get(finding.guest)
         if observer is not None and path.is_file():

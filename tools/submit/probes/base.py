@@ -123,7 +123,7 @@ class Bench:
         self.hold: Callable[[Caught], None] = lambda caught: None  # what it does there
         self.session: Optional[Session] = None  # the guest of the moment
         self.guests = 0  # made so far
-        self.shown: dict[str, int] = {}  # id -> the guest that showed it first
+        self.number = 0  # of the guest of the moment; 0 between two
         self.record: dict[int, Path] = {}
         self.recorded: dict[int, Observer] = {}
 
@@ -131,7 +131,8 @@ class Bench:
     def guest(self, image: Optional[Path] = None) -> Iterator[tuple[Session, Calls]]:
         """A fresh guest, and this tree's way of mapping in it."""
         self.guests += 1
-        number = self.guests
+        outer, self.number = self.number, self.guests
+        number = self.number
         with self.lab.guest(cpus=self.cpus, image=image) as session:
             self.session = session
             observer = None
@@ -141,6 +142,7 @@ class Bench:
             try:
                 yield session, Calls(session, self.shape)
             finally:
+                self.number = outer
                 if observer:
                     observer.close()
         if self.record and number >= max(self.record):
@@ -186,7 +188,6 @@ class Bench:
             caught = Caught(self.session, [sentence, *evidence])
             self.hold(caught)  # while the guest is still there
             raise caught
-        self.shown.setdefault(id, self.guests)
         for finding in self.report.findings:
             if finding.id == id:
                 more = [e for e in [sentence, *evidence] if e not in finding.evidence]
@@ -216,7 +217,7 @@ class Bench:
                 reproduce,
                 docs,
                 self.probe,
-                self.guests,
+                self.number,
             )
         )
 
