@@ -43,7 +43,7 @@ int backtrace(const void *from, uint64 pcs[], int max) {
 }
 
 static void print_backtrace(void) {
-  uint64 pcs[BACKTRACE_MAX];
+  static uint64 pcs[BACKTRACE_MAX]; // of the one hart that panics: its stack may be nearly full
   int n = backtrace(__builtin_frame_address(0), pcs, BACKTRACE_MAX);
   for (int i = 0; i < n; i++)
     printf("  at 0x%lx\n", pcs[i]);
@@ -65,7 +65,7 @@ void panic(const char *format, ...) {
     if (hart != mycpu()->id)
       ((volatile uint32 *)kva(CLINT))[hart] = 1;
 
-  char message[MESSAGE_MAX];
+  static char message[MESSAGE_MAX]; // one hart gets here, once
   va_list args;
   va_start(args, format);
   int n = vformat(message, sizeof(message) - 1, format, args);
