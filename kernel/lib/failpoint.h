@@ -4,7 +4,7 @@
 #pragma once
 #include "kernel/types.h"
 
-#define FAILPOINT 9 // major number of the device, in debug builds
+#define FAILPOINT 7 // major number of the device, in debug builds
 
 // What may fail: name and what the place does then.
 #define FAIL_KINDS(X)                                                                                                  \
