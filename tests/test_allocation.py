@@ -58,7 +58,9 @@ def test_each_frame_in_turn(boot: Boot, built: None, tmp_path: Path, options: st
 
 def test_a_disk_that_fails_to_write(boot: Boot, built: None, tmp_path: Path) -> None:
     """One line, and the file system is read-only: changes give -1, what is there can be read."""
-    guest = boot(image=failpoint.make_image(tmp_path), debug=True, audited=False)  # a failed log is never at rest
+    guest = boot(
+        image=failpoint.make_image(tmp_path), debug=True, audited=False
+    )  # a failed log is never at rest
     guest.run("sh -c 'echo kept > f; sync'")
     guest.run("fail write 1 1 sh -c 'echo lost > g; sync'", status=None)
     line = r"^file system: the disk failed to write block \d+: nothing is written any more$"
