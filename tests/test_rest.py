@@ -9,38 +9,27 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.harness import memory
+from tests.harness import expression, memory
 from tests.harness.guest import Boot, Guest
 from tools.guest import open_guest
 from tools.guest.memory import RAM_BASE
 
 
-def place(guest: Guest, expression: str) -> tuple[int, int]:
+def place(guest: Guest, text: str) -> tuple[int, int]:
     """Offset in the RAM file, and size, of a variable's part like proc[1].pins; [] follows pointers."""
     kernel = open_guest(str(guest.kernel), ram=str(guest.ram))
-    name, rest = re.match(r"(\w+)(.*)", expression).groups()  # type: ignore[union-attr]
-    found = kernel.elf.variable(name)
-    assert found, name
-    address, kind = found
-    for index, member in re.findall(r"\[(\d+)\]|\.(\w+)", rest):
-        if index and kind.kind == "pointer":
-            address = int.from_bytes(kernel.read(address, 8), "little")
-        if index:
-            assert kind.target
-            kind = kind.target
-            address += int(index) * kind.size
-        else:
-            field = kind.fields[member]
-            address, kind = address + field.offset, field.type
+    address, size = expression.place(
+        kernel.elf, text, lambda at: int.from_bytes(kernel.read(at, 8), "little")
+    )
     pa = kernel.to_pa(address)
     assert pa is not None
-    return pa - RAM_BASE, kind.size
+    return pa - RAM_BASE, size
 
 
 @contextmanager
-def poked(guest: Guest, expression: str, change: int) -> Iterator[None]:
+def poked(guest: Guest, text: str, change: int) -> Iterator[None]:
     """Adds to a variable of a guest that stands still, and takes it away again."""
-    at, size = place(guest, expression)
+    at, size = place(guest, text)
     with open(guest.ram, "r+b") as ram:
         ram.seek(at)
         old = ram.read(size)
@@ -77,10 +66,10 @@ def test_each_account_is_checked(boot: Boot) -> None:
     guest.signal_qemu(signal.SIGSTOP)
     try:
         assert memory.inspect(guest) == set()
-        for expression, change, expected in CHANGES:
-            with poked(guest, expression, change):
+        for text, change, expected in CHANGES:
+            with poked(guest, text, change):
                 found = memory.inspect(guest)
-            assert found and all(re.search(expected, line) for line in found), (expression, found)
+            assert found and all(re.search(expected, line) for line in found), (text, found)
         assert memory.inspect(guest) == set()
     finally:
         guest.signal_qemu(signal.SIGCONT)

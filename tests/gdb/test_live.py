@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.harness import tree
 from tests.harness.guest import Boot, Guest
+from tools.gdb.commands import COMMANDS
 
 EXTENSION = tree.ROOT / "tools" / "gdb" / "xv6.py"
 INSPECT = tree.ROOT / "tools" / "gdb" / "xv6-inspect"
@@ -117,6 +118,26 @@ def test_packets(built: None) -> None:
     command = [str(tree.ROOT / "tools/bench/debugger"), "--check", "--rounds", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
+def test_every_command(boot: Boot) -> None:
+    """Each has help, --json, options to complete, and one line for what it does not know."""
+    words = {"walk": "0x1000 init", "snapshot": "one", "diff": "one"}
+    names = [command.name for command in COMMANDS]
+    script = []
+    for name in names:
+        usual = f"{name} {words.get(name, '')}"
+        script += [f"help {name}", f"{name} --help", f"{usual} --json", f"complete {name} --"]
+        script.append(refused(f"{usual} --nonsense"))
+    port = guest_with_port(boot)[1]
+    answers = gdb(port, *script)
+    for i, name in enumerate(names):
+        about, usage, found, options, error = answers[5 * i : 5 * i + 5]
+        assert len(about.strip()) > 40 and "Undefined" not in about, name
+        assert usage.startswith(f"usage: {name}"), usage
+        assert isinstance(json.loads(found), dict), found
+        assert f"{name} --json" in options, options
+        assert "nonsense" in error and error.count("\n") == 1, error
 
 
 def test_breakpoint_in_one_program(boot: Boot) -> None:

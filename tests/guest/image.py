@@ -5,13 +5,13 @@ Relies on a RISC-V compiler, as the build does.
 
 from __future__ import annotations
 
-import re
 import shutil
 import struct
 import subprocess
 from functools import lru_cache
 from pathlib import Path
 
+from tests.harness.expression import place
 from tools.guest.elf import Elf
 from tools.guest.kernel import Kernel
 from tools.guest.memory import PAGE, RAM_BASE, BytesMemory
@@ -72,19 +72,7 @@ class Image:
 
     def place(self, expression: str) -> tuple[int, int]:
         """Kernel address and size of `proc[1].lock.locked` and the like."""
-        name, rest = re.match(r"(\w+)(.*)", expression).groups()  # type: ignore[union-attr]
-        found = self.elf.variable(name)
-        assert found, name
-        address, kind = found
-        for index, member in re.findall(r"\[(\d+)\]|\.(\w+)", rest):
-            if index:
-                assert kind.target
-                kind = kind.target
-                address += int(index) * kind.size
-            else:
-                field = kind.fields[member]
-                address, kind = address + field.offset, field.type
-        return address, kind.size
+        return place(self.elf, expression)
 
     def at(self, expression: str) -> int:
         """Kernel address of a variable or part of one."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.bench.guests import ROOT, WORK, build, fail, own_image, tree_image
+from tools.bench.guests import ROOT, WORK, build, fail, machine, own_image, tree_image
 
 SOURCE = ROOT / "user" / "bench.c"
 HEADER = ROOT / "user" / "bench.h"
@@ -121,21 +121,9 @@ def run(
     """
     with tempfile.TemporaryDirectory(dir=WORK) as scratch:
         out = Path(scratch) / "counts"
-        command = [
-            "qemu-system-riscv64",
-            "-machine",
-            "virt",
-            "-bios",
-            "none",
-            "-kernel",
-            str(kernel),
-        ]
-        command += ["-m", memory, "-smp", str(cpus), "-nographic"]
+        command = machine(kernel, image, cpus, memory)
         command += ["-icount", "shift=0,sleep=off"] if counting else []
         command += ["-plugin", f"{plugin_options},out={out}"] if plugin_options else []
-        command += ["-global", "virtio-mmio.force-legacy=false"]
-        command += ["-drive", f"file={image},if=none,format=raw,id=x0,snapshot=on"]
-        command += ["-device", "virtio-blk-device,drive=x0,bus=virtio-mmio-bus.0"]
         names: dict[int, tuple[str, int]] = {}
         curves: dict[int, tuple[str, int, int]] = {}
         result = Run()

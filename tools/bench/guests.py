@@ -63,3 +63,12 @@ def tree_image(source: Path, program: str) -> tuple[Path, Path]:
     makefile.write_text(makefile.read_text().replace("-Werror", ""))
     build(["make", "kernel/kernel", "fs.img"], copy)
     return copy / "kernel" / "kernel", copy / "fs.img"
+
+
+def machine(kernel: Path, image: Path, cpus: int, memory: str = "128M") -> list[str]:
+    """QEMU's command line for any xv6 tree's kernel; the image is not written to."""
+    command = ["qemu-system-riscv64", "-machine", "virt", "-bios", "none", "-kernel", str(kernel)]
+    command += ["-m", memory, "-smp", str(cpus), "-nographic"]
+    command += ["-global", "virtio-mmio.force-legacy=false"]
+    command += ["-drive", f"file={image},if=none,format=raw,id=x0,snapshot=on"]
+    return [*command, "-device", "virtio-blk-device,drive=x0,bus=virtio-mmio-bus.0"]

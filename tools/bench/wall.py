@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from tools.bench.counted import run, special
-from tools.bench.guests import ROOT, WORK, build, fail
+from tools.bench.guests import ROOT, WORK, build, fail, machine
 
 PATIENCE = (
     3600  # seconds a guest may live: usertests of xv6 take long on a machine that does other things
@@ -29,19 +29,7 @@ class Clocked:
 
     def __init__(self, kernel: Path, image: Path, cpus: int) -> None:
         """Starts QEMU; `started` is when."""
-        command = [
-            "qemu-system-riscv64",
-            "-machine",
-            "virt",
-            "-bios",
-            "none",
-            "-kernel",
-            str(kernel),
-        ]
-        command += ["-m", "128M", "-smp", str(cpus), "-nographic"]
-        command += ["-global", "virtio-mmio.force-legacy=false"]
-        command += ["-drive", f"file={image},if=none,format=raw,id=x0,snapshot=on"]
-        command += ["-device", "virtio-blk-device,drive=x0,bus=virtio-mmio-bus.0"]
+        command = machine(kernel, image, cpus)
         self.kernel = kernel
         self.started = time.monotonic()
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -124,4 +124,5 @@ class DiffCommand(Command):
         return report
 
     def complete(self, session: Session, word: str) -> list[str]:
-        return sorted(name for name in session.snapshots if name.startswith(word))
+        options = [w for w in super().complete(session, word) if w.startswith("--")]
+        return sorted([*options, *(name for name in session.snapshots if name.startswith(word))])
