@@ -2,6 +2,7 @@
 // (make_argument()); now and then a value of another kind, or a wild one, stands in its place.
 #include "kernel/crypto.h"
 #include "kernel/fcntl.h"
+#include "kernel/lib/failpoint.h"
 #include "kernel/memlayout.h"
 #include "kernel/param.h"
 #include "kernel/riscv.h"
@@ -303,7 +304,7 @@ static void spare_the_run(struct fuzz_slot *s) {
     s->call = SYS_getpid;
   if (s->call == SYS_chdir)
     args[0] = directory();
-  if (s->call == SYS_mknod && ((short)args[1] == 1 || (short)args[1] == 9))
+  if (s->call == SYS_mknod && ((short)args[1] == 1 || (short)args[1] == FAILPOINT))
     args[1] = 2;
   if ((s->call == SYS_kill || s->call == SYS_unmap_shared_pages) && is_apart(args[0]))
     args[0] = CRYPTO_SRV_PID;
