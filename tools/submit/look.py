@@ -37,32 +37,11 @@ class Page:
         return f"{self.va:#x} -> frame {self.pa:#x} {flag_text(self.flags)}"
 
 
-class Look:
-    """What there was in the guest's memory at one moment."""
+class Glance:
+    """Who was there at one moment: cheap enough to be taken again and again."""
 
     def __init__(self, kernel: Kernel):
         self.processes = Processes(kernel)
-        self.free: FreeList = free_list(kernel)
-        self.pages: dict[int, dict[int, Page]] = {}  # pid -> address -> page
-        for p in self.processes.used:
-            if p.root is not None:
-                table = read_table(kernel.memory, p.root, "user")
-                self.pages[p.pid] = {
-                    leaf.va: Page(leaf.va, leaf.pa, leaf.entry & 0x3FF)
-                    for leaf in table.leaves()
-                    if leaf.entry & U
-                }
-        try:
-            self.locks: list[Lock] = [k for k in find_locks(self.processes) if k.held]
-        except GuestError:
-            self.locks = []
-        self.queue: dict[str, int] = {}
-        record = kernel.record("shmem_queue")
-        if record:
-            for name in record.type.fields:
-                value = record.get(name)
-                if value is not None:
-                    self.queue[name] = value
 
     def process(self, pid: int) -> Optional[Process]:
         """The process with a pid; None if there is none."""
@@ -77,6 +56,38 @@ class Look:
         """Its sz; -1 if it is gone."""
         process = self.process(pid)
         return process.size if process and process.size is not None else -1
+
+
+class Look(Glance):
+    """What there was in the guest's memory at one moment. locks: also who holds which; a kernel may
+    have thousands of them, so only who asks for them pays for it.
+    """
+
+    def __init__(self, kernel: Kernel, locks: bool = False):
+        super().__init__(kernel)
+        self.free: FreeList = free_list(kernel)
+        self.pages: dict[int, dict[int, Page]] = {}  # pid -> address -> page
+        for p in self.processes.used:
+            if p.root is not None:
+                table = read_table(kernel.memory, p.root, "user")
+                self.pages[p.pid] = {
+                    leaf.va: Page(leaf.va, leaf.pa, leaf.entry & 0x3FF)
+                    for leaf in table.leaves()
+                    if leaf.entry & U
+                }
+        self.locks: list[Lock] = []
+        if locks:
+            try:
+                self.locks = [k for k in find_locks(self.processes) if k.held]
+            except GuestError:
+                pass
+        self.queue: dict[str, int] = {}
+        record = kernel.record("shmem_queue")
+        if record:
+            for name in record.type.fields:
+                value = record.get(name)
+                if value is not None:
+                    self.queue[name] = value
 
     def page(self, pid: int, va: int) -> Optional[Page]:
         """The page that holds an address; None if there is none."""

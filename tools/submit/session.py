@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Iterator, Optional
 
 from tools.guest import GuestError, Kernel
 from tools.guest.elf import Elf
 from tools.guest.stack import Frame, kernel_frames
-from tools.submit.look import Look
+from tools.submit.look import Glance, Look
 from tools.submit.machine import Machine
 
 PAGE = 4096
 MASK = (1 << 64) - 1
 ARENA_PAGES = 16
 SERVER = 2  # the crypto server's pid
+GONE = 0.3  # seconds of guest time for which a caller is in no slot: not just while that changes
 DEAD = 8.0  # seconds of real time for which the guest's clock stands still
 STALLED = 600.0  # seconds of real time without an answer: the machine itself is stuck
-Condition = Callable[[Look], bool]
+Condition = Callable[[Glance], bool]
 
 
 class Unanswered(Exception):
@@ -203,7 +205,8 @@ class Session:
             % (self.nonce.encode(), actor)
         )
         started, begun = self.machine.time(), time.monotonic()
-        asked, frozen, absent = False, Frozen(), 0
+        asked, frozen = False, Frozen()
+        absent: Optional[float] = None  # guest time since which the caller is not there
         while True:
             found = pattern.search(self.machine.console, position)
             if found:
@@ -217,22 +220,27 @@ class Session:
             if self.machine.pump(0.2):
                 continue
             passed = self.machine.time() - started
-            absent = absent + 1 if self._gone(actor) else 0
-            if absent >= 3:  # not just while its slot changes
-                raise Died("the process that called is gone", what)
             stopped = frozen.after(passed, DEAD)
+            fate = self._fate(actor)
+            absent = (passed if absent is None else absent) if fate else None
+            if absent is not None and (stopped or passed - absent > GONE):
+                raise Died(f"the process that called is gone ({fate})", what)
             if stopped or passed > self.timeout or time.monotonic() - begun > STALLED:
                 raise Hung(f"no answer after {passed:.0f} s of guest time", what)
             if not asked and passed > self.timeout / 4 and b"@" in self.machine.console[position:]:
                 asked = True  # somebody else printed into the middle of the line
                 self.machine.send(f"{actor} a  \n")
 
-    def _gone(self, actor: int) -> bool:
+    def _fate(self, actor: int) -> str:
+        """What has become of an actor that is no more; empty if it is there."""
         pid = self.pids.get(actor)
         if pid is None:
-            return False
-        state = self.look().state(pid)
-        return state in (None, "ZOMBIE", "UNUSED")
+            return ""
+        slots = [p for p in self.glance().processes.slots if p.pid == pid]
+        if any(p.state not in ("ZOMBIE", "UNUSED") for p in slots):
+            return ""
+        said = [line for line in self.talk if re.search(rf"\bpid[ =]*{pid}\b", line)]
+        return "; ".join([f"pid {pid}: {slots[0].state if slots else 'in no slot'}", *said[-1:]])
 
     def fork(self, index: int = 1, parent: Optional[Actor] = None) -> Actor:
         """A new actor, a child of the first one or of `parent`."""
@@ -248,30 +256,43 @@ class Session:
             self.machine.pump(0.005)
             now = self.machine.time()
 
-    def look(self) -> Look:
-        """What is in the guest's memory now. The guest stands still meanwhile."""
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The guest stands still meanwhile."""
         self.machine.pause()
         try:
-            return Look(self.kernel)
+            yield
         finally:
             self.machine.run()
+
+    def glance(self) -> Glance:
+        """Who is there now."""
+        with self.paused():
+            return Glance(self.kernel)
+
+    def look(self, locks: bool = False) -> Look:
+        """What is in the guest's memory now, with the held locks if asked for."""
+        with self.paused():
+            return Look(self.kernel, locks)
 
     def quiet(self, guest_seconds: float = 2.0) -> Look:
         """A look when nobody but the server is at work: the agents all wait for the host."""
 
-        def is_quiet(look: Look) -> bool:
-            working = [p for p in look.processes.used if p.state in ("RUNNING", "RUNNABLE")]
+        def is_quiet(glance: Glance) -> bool:
+            working = [p for p in glance.processes.used if p.state in ("RUNNING", "RUNNABLE")]
             return all(p.pid == SERVER for p in working)
 
         return self.until(is_quiet, guest_seconds) or self.look()
 
     def until(self, done: "Condition", guest_seconds: float) -> Optional[Look]:
-        """Looks again and again until `done(look)`; None if that takes longer, or it panics."""
+        """Glances again and again until `done(glance)`, then looks; None if that takes longer, or it
+        panics.
+        """
         frozen, until = Frozen(), self.machine.time() + guest_seconds
         while True:
-            look = self.look()
-            if done(look):
-                return look
+            with self.paused():
+                if done(Glance(self.kernel)):
+                    return Look(self.kernel)
             now = self.machine.time()
             if self.machine.panic is not None or now > until or frozen.after(now, DEAD):
                 return None
@@ -282,7 +303,7 @@ class Session:
         self.machine.pause()
         elf = self.kernel.elf
         for registers in self.machine.registers():
-            frames = kernel_frames(self.kernel, Look(self.kernel).processes.slots[0], registers)
+            frames = kernel_frames(self.kernel, None, registers)
             names = [f.function for f in frames]
             if "panic" in names:
                 return frames[names.index("panic") + 1 :] + self._interrupted(elf)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Callable, Generator, Optional
 
-from tools.guest import GuestError, Processes, read_table
+from tools.guest import GuestError, read_table
 from tools.guest.stack import Frame, kernel_frames
 from tools.submit.session import DEAD, Actor, Frozen, Session
 from tools.submit.stub import READ, WRITE, Stop, Stub
@@ -90,13 +90,12 @@ def void(_: object) -> None:
 
 def frames_at(g: Session, stub: Stub, stop: Stop) -> list[Frame]:
     """Where a stopped hart is in the kernel, innermost first."""
-    anyone = Processes(g.kernel).slots[0]  # with registers, it does not matter whose slot it is
-    return kernel_frames(g.kernel, anyone, stub.registers(stop.hart))
+    return kernel_frames(g.kernel, None, stub.registers(stop.hart))
 
 
 def entry_address(g: Session, pid: int, va: int) -> Optional[int]:
     """Where the kernel sees the page-table entry of a process's page."""
-    process = g.look().process(pid)
+    process = g.glance().process(pid)
     if process is None or process.root is None:
         return None
     table = read_table(g.kernel.memory, process.root, "user")

@@ -73,7 +73,8 @@ def kept_locks(g: Session) -> list[str]:
     """Spinlocks held in three looks in a row while all agents wait for the host."""
     sets = []
     for _ in range(3):
-        look = g.quiet()
+        g.quiet()
+        look = g.look(locks=True)
         sets.append({lock.expression for lock in look.locks if lock.kind == "spin"})
         g.settle(0.05)
     return sorted(set.intersection(*sets))

@@ -235,7 +235,7 @@ def _guard(g: Session, pid: int, top: int) -> int | None:
     """A page below `top` that is not the program's: the guard below the stack, be it there but not
     for users, or not there at all.
     """
-    process = g.look().process(pid)
+    process = g.glance().process(pid)
     if process is None or process.root is None:
         return None
     leaves = {k.va: k.entry for k in read_table(g.kernel.memory, process.root, "user").leaves()}

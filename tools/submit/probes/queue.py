@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Optional
 
+from tools.guest import walk
 from tools.guest.elf import Elf
 from tools.submit.probes.base import PAGE, Bench, Probe, culprit, rounded
 from tools.submit.probes.locks import kept_locks
@@ -41,9 +42,10 @@ class StandIn:
         return int.from_bytes(self._read("count", 8), "little")
 
     def _where(self, name: str) -> int:
-        va = self.elf.symbols[name].address
-        page = self.session.look().page(SERVER, va)
-        return page.pa + va % PAGE if page else 0
+        server = self.session.glance().process(SERVER)
+        if server is None or server.root is None:
+            return 0
+        return walk(self.session.machine.memory, server.root, self.elf.symbols[name].address).pa or 0
 
     def _read(self, name: str, size: int) -> bytes:
         where = self._where(name)

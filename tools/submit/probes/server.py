@@ -9,7 +9,7 @@ from typing import Optional
 
 from tools.guest import GuestError
 from tools.guest.elf import Elf
-from tools.submit.look import Look, Page
+from tools.submit.look import Glance, Look, Page
 from tools.submit.probes.base import PAGE, Bench, Outcome, Probe, fault_lines, rounded
 from tools.submit.session import SERVER, Session
 
@@ -66,7 +66,7 @@ class Served:
         return f"crypto_op {self.outcome}, state is {state}, the server (pid 2) is {where}"
 
 
-def is_idle(bench: Bench, look: Look) -> bool:
+def is_idle(bench: Bench, look: Glance) -> bool:
     """Does pid 2 sleep where it slept after boot, waiting for requests?"""
     process = look.process(SERVER)
     return (
@@ -76,7 +76,7 @@ def is_idle(bench: Bench, look: Look) -> bool:
     )
 
 
-def gone(look: Look) -> bool:
+def gone(look: Glance) -> bool:
     """Has pid 2 ended?"""
     return look.state(SERVER) in (None, "ZOMBIE", "UNUSED")
 
@@ -349,7 +349,7 @@ def other_pid(bench: Bench) -> None:
         pid = g.main.run("/crypto_srv")
         look = g.until(lambda k: k.state(pid) in (None, "ZOMBIE", "UNUSED"), 5.0)
         if look is None and g.machine.panic is None:
-            state = g.look().state(pid)
+            state = g.glance().state(pid)
             book(
                 bench,
                 "C7",

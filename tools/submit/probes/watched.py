@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from typing import Callable, Iterator, Optional
 
+from tools.guest import Processes
 from tools.guest.elf import Elf
 from tools.submit.build import as_written
 from tools.submit.lab import LOOP
-from tools.submit.look import Look
+from tools.submit.look import Glance, Look
 from tools.submit.probes.base import PAGE, Bench, Probe, rounded
 from tools.submit.probes.server import DECRYPT, HEADER, INIT, KEY, WORK, book
 from tools.submit.probes.server import gone as is_gone
@@ -57,7 +58,7 @@ def _is_unlocked(bench: Bench, g: Session, stub: Stub, stop: Stop) -> bool:
     names = [f.function for f in frames]
     if "sys_map_shared_pages" not in names:
         return False
-    depth = Look(g.kernel).processes.harts[stop.hart].interrupts_off
+    depth = Processes(g.kernel).harts[stop.hart].interrupts_off
     if depth != 0:
         return False
     text = " < ".join(f"{f.function} ({f.line[0]}:{f.line[1]})" for f in frames[:3] if f.line)
@@ -73,7 +74,7 @@ def _is_unlocked(bench: Bench, g: Session, stub: Stub, stop: Stop) -> bool:
 
 def at_server(stop: Stop, g: Session) -> bool:
     """Is it the server who came by?"""
-    process = Look(g.kernel).processes.harts[stop.hart].process
+    process = Processes(g.kernel).harts[stop.hart].process
     return process is not None and process.pid == SERVER
 
 
@@ -282,7 +283,7 @@ def _unfenced(bench: Bench, barriers: list[int], kind: int) -> Optional[tuple[st
         position = len(g.machine.console)
 
         def served() -> bool:
-            return b" $" in g.machine.console[position:] and is_idle(bench, Look(g.kernel))
+            return b" $" in g.machine.console[position:] and is_idle(bench, Glance(g.kernel))
 
         points = [(WRITE, target, 4), *((CODE, at, 4) for at in barriers)]
         stops = passing(
