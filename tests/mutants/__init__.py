@@ -7,14 +7,13 @@ it breaks. The place of each finding must lie in a function that the patch chang
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from tests.harness import tree
+from tools.mutants import names, path, plant
 
-HERE = Path(__file__).resolve().parent
+__all__ = ["Function", "breaks", "functions", "names", "path", "plant"]
 HEAD = re.compile(
     r"^\w[^;=]*\([^;]*\{$"
 )  # the first line of a function's body, as the tree is formatted
@@ -34,31 +33,9 @@ class Function:
         return file == self.file and function in (self.name, "") and self.first <= line <= self.last
 
 
-def names() -> list[str]:
-    """Every mutant, in the catalogue's order of ids."""
-
-    def natural(name: str) -> tuple[str, int]:
-        return name[0], int(re.findall(r"\d+", name)[0])
-
-    return sorted((p.stem for p in HERE.glob("*.patch")), key=natural)
-
-
-def path(name: str) -> Path:
-    """The patch of a mutant."""
-    return HERE / f"{name}.patch"
-
-
 def breaks(name: str) -> str:
     """What it breaks, in one sentence."""
     return path(name).read_text(encoding="utf-8").splitlines()[0]
-
-
-def plant(name: str, folder: Path) -> Path:
-    """A copy of this tree in `folder`, which must not exist yet, with one mistake in it; returns it."""
-    tree.clone(folder)
-    command = ["git", "apply", "--whitespace=nowarn", str(path(name))]
-    subprocess.run(command, cwd=folder, check=True)
-    return folder
 
 
 def functions(name: str, folder: Path) -> list[Function]:
