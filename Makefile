@@ -57,7 +57,7 @@ endif
 endif
 
 WARNINGS := -Wall -Wextra -Werror
-TARGETFLAGS := -mcmodel=medany -mno-relax \
+TARGETFLAGS := -mcmodel=medany \
   -ffreestanding -fno-common -nostdlib -fno-stack-protector -fno-pie -no-pie -fno-omit-frame-pointer \
   -fno-asynchronous-unwind-tables -O2 -ggdb -gdwarf-4 -ffile-prefix-map=$(CURDIR)=. -I.
 LDFLAGS := -z max-page-size=4096 -z noexecstack --build-id=none --fatal-warnings
@@ -92,6 +92,9 @@ all: $(KERNEL) fs.img $(HOST_PROGRAMS:%=build/mkfs/%) $(if $D,,compile_commands.
 
 # A loop that copies or fills memory must not be turned into a call of the function it implements.
 $Okernel/lib/string.o build/user/ulib.o: MOREFLAGS := -fno-tree-loop-distribute-patterns
+
+# Locks are taken everywhere and call nothing: proc/spinlock.c says why they may do without.
+build/kernel/proc/spinlock.o: MOREFLAGS := -fomit-frame-pointer
 
 # What watches is not watched, nor what runs before there is an address space.
 build/races/kernel/lib/races.o build/races/kernel/boot/start.o: MOREFLAGS := -fno-sanitize=thread

@@ -28,6 +28,14 @@ typedef uint64 *pagetable_t; // 512 page-table entries
     value_;                                                                                                            \
   })
 
+// Where the function returns to, if asked for at its beginning. gcc's own __builtin_return_address() saves ra on the
+// stack.
+static inline __attribute__((always_inline)) uint64 return_address(void) {
+  uint64 ra;
+  asm volatile("mv %0, ra" : "=r"(ra));
+  return ra;
+}
+
 static inline uint64 r_sp(void) {
   uint64 sp;
   asm volatile("mv %0, sp" : "=r"(sp));

@@ -22,7 +22,6 @@ void trap_vector(void);
 void trap_init_hart(void);
 void usertrap(void);
 void usertrapret(void);
-void user_return(void) __attribute__((noreturn)); // vector.S: to user mode by the current process's trapframe
 void return_afresh(struct trapframe *tf)
     __attribute__((noreturn)); // vector.S: the same, leaving the stack; interrupts off
 void kerneltrap(void);

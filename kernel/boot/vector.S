@@ -123,9 +123,9 @@ from_user:                      # sp = trapframe, sscratch = the program's sp
     li      s0, 0               # backtraces of the kernel end here
     call    usertrap
 
-# To user mode. The kernel stack is empty again, so sp is the trapframe; sstatus was set by usertrapret().
-.global user_return
-user_return:
+# To user mode. The kernel stack is empty again, so sp is the trapframe; sstatus was set by usertrapret(). s1 to s11 are
+# the program's still: usertrap() kept them, as every C function does.
+to_user:
     ld      t0, TF_EPC(sp)
     csrw    sepc, t0
     csrw    sscratch, sp
@@ -136,7 +136,6 @@ user_return:
     ld      t1, 56(sp)
     ld      t2, 64(sp)
     ld      s0, 72(sp)
-    ld      s1, 80(sp)
     ld      a0, 88(sp)
     ld      a1, 96(sp)
     ld      a2, 104(sp)
@@ -145,6 +144,16 @@ user_return:
     ld      a5, 128(sp)
     ld      a6, 136(sp)
     ld      a7, 144(sp)
+    ld      t3, 232(sp)
+    ld      t4, 240(sp)
+    ld      t5, 248(sp)
+    ld      t6, 256(sp)
+    ld      sp, TF_SP(sp)
+    sret
+
+# The same for a process that has not come by usertrap(): all registers are in the trapframe only.
+first_to_user:
+    ld      s1, 80(sp)
     ld      s2, 152(sp)
     ld      s3, 160(sp)
     ld      s4, 168(sp)
@@ -155,19 +164,14 @@ user_return:
     ld      s9, 208(sp)
     ld      s10, 216(sp)
     ld      s11, 224(sp)
-    ld      t3, 232(sp)
-    ld      t4, 240(sp)
-    ld      t5, 248(sp)
-    ld      t6, 256(sp)
-    ld      sp, TF_SP(sp)
-    sret
+    j       to_user
 
 # A new process's first instructions: its stack holds nothing but the trapframe.
 .global first_return
 first_return:
     li      s0, 0
     call    forkret
-    j       user_return
+    j       first_to_user
 
 # void return_afresh(struct trapframe *): to user mode from anywhere in the kernel, for a process that starts over.
 .global return_afresh
@@ -175,5 +179,5 @@ return_afresh:
     mv      sp, a0
     li      s0, 0
     call    usertrapret
-    j       user_return
+    j       first_to_user
 .cfi_endproc

@@ -3,6 +3,7 @@
 #include "kernel/crypto.h"
 #include "kernel/ipc/server.h"
 #include "kernel/ipc/shmem_queue.h"
+#include "kernel/lib/lib.h"
 #include "kernel/lib/races.h"
 #include "kernel/mm/shmem.h"
 #include "kernel/mm/user.h"
@@ -83,7 +84,7 @@ uint64 sys_remove_shared_memory_request(void) {
   struct shmem_service *s = is_server(p) ? queue_find(va, size) : 0;
   if (s == 0)
     return -1;
-  int result = unmap_shared_pages(p, va, size);
+  uint64 result = unmap_shared_pages(p, va, size);
   queue_finish(s, OUTCOME_SERVED); // even if the server has unmapped part of it itself: the client must not hang
   return result;
 }
@@ -100,7 +101,7 @@ static struct proc *find_relative(struct proc *p, int pid) {
 
 // The caller's relative of that pid, pinned; 0 if there is none. Init is everybody's ancestor and, here, kin to nobody:
 // who could map its memory could write its stack, who could map into it could keep frames for ever.
-static struct proc *pin_relative(int pid) {
+static inline struct proc *pin_relative(int pid) {
   if (pid == INIT_PID)
     return 0;
   acquire(&tree_lock);
@@ -114,14 +115,26 @@ static struct proc *pin_relative(int pid) {
 // map_shared_pages(src_pid, dst_pid, src_va, size): the address in the destination, or -1. The caller is one of the
 // two, and the other an ancestor or a descendant of it.
 uint64 sys_map_shared_pages(void) {
-  struct proc *p = myproc();
-  int src = argint(0), dst = argint(1);
-  struct proc *other = src == p->pid ? pin_relative(dst) : dst == p->pid ? pin_relative(src) : 0;
+  int src = argint(0), dst = argint(1), outwards = src == myproc()->pid;
+  if (!outwards && dst != myproc()->pid)
+    return -1;
+  struct proc *other = pin_relative(outwards ? dst : src);
   if (other == 0)
     return -1;
-  uint64 va = map_shared_pages(src == p->pid ? p : other, dst == p->pid ? p : other, argument(2), argument(3));
+  struct proc *p = myproc();
+  uint64 va = map_shared_pages(outwards ? p : other, outwards ? other : p, argument(2), argument(3));
   unpin(other);
   return va;
+}
+
+// Unmaps the pages of an ancestor or descendant of the caller.
+static seldom uint64 unmap_relative(int pid, uint64 va, uint64 size) {
+  struct proc *other = pin_relative(pid);
+  if (other == 0)
+    return -1;
+  uint64 result = unmap_shared_pages(other, va, size);
+  unpin(other);
+  return result;
 }
 
 // unmap_shared_pages(pid, va, size): 0, or -1. The process is the caller, an ancestor or a descendant.
@@ -129,14 +142,7 @@ uint64 sys_unmap_shared_pages(void) {
   struct proc *p = myproc();
   int pid = argint(0);
   uint64 va = argument(1), size = argument(2);
-  if (pid == p->pid)
-    return unmap_shared_pages(p, va, size);
-  struct proc *other = pin_relative(pid);
-  if (other == 0)
-    return -1;
-  int result = unmap_shared_pages(other, va, size);
-  unpin(other);
-  return result;
+  return pid == p->pid ? unmap_shared_pages(p, va, size) : unmap_relative(pid, va, size);
 }
 // } skeleton {
 // uint64 sys_map_shared_pages(void) {

@@ -21,8 +21,7 @@ static inline uint64 frame_number(pte_t leaf) {
 
 // Is any event about single pages recorded? Loops ask once.
 static inline int tracing_pages(void) {
-  return (READ_ONCE(trace_mask) &
-          (1UL << TRACE_REF | 1UL << TRACE_UNREF | 1UL << TRACE_PTE_SET | 1UL << TRACE_PTE_CLEAR)) != 0;
+  return tracing(1UL << TRACE_REF | 1UL << TRACE_UNREF | 1UL << TRACE_PTE_SET | 1UL << TRACE_PTE_CLEAR);
 }
 
 // Sets the entry of va, which was not valid, to value; the reference to the frame is the caller's to have taken.

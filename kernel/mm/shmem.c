@@ -43,10 +43,11 @@ static inline uint64 run_of(uint64 va, uint64 end) {
 // Are the n leaves from this entry on present, the program's, and none of them copy-on-write?
 static inline int all_shareable(const pte_t *entry, uint64 n) {
   pte_t common = -1, any = 0; // the bits that all of them have, and that one of them has
-  for (const pte_t *end = entry + n; entry < end; entry++) {
+  const pte_t *end = entry + n;
+  do {
     common &= *entry;
     any |= *entry;
-  }
+  } while (++entry < end);
   return (common & (PTE_V | PTE_U)) == (PTE_V | PTE_U) && !(any & PTE_COW);
 }
 
@@ -66,27 +67,27 @@ static seldom pte_t *make_pages_shareable(struct proc *src, uint64 start, uint64
 // The same for all pages. -> the first one's entry, or 0.
 static inline pte_t *make_shareable(struct proc *src, struct pages from) {
   pte_t *first = 0;
-  for (uint64 va = from.start, n; va < from.end; va += n * PGSIZE) {
+  uint64 va = from.start, n;
+  do {
     n = run_of(va, from.end);
     pte_t *entry = leaf_of(src->pagetable, va);
     if (!(entry && all_shareable(entry, n)) && !(entry = make_pages_shareable(src, va, n)))
       return 0;
-    if (va == from.start)
-      first = entry;
-  }
+    first = first ? first : entry;
+  } while ((va += n * PGSIZE) < from.end);
   return first;
 }
 
 // A table page for each of the entries that the pages will need. -> the first one's entry, or 0.
 static inline pte_t *make_tables(pagetable_t root, struct pages to) {
   pte_t *first = 0;
-  for (uint64 va = to.start; va < to.end; va += run_of(va, to.end) * PGSIZE) {
+  uint64 va = to.start;
+  do {
     pte_t *entry = leaf_of(root, va);
     if (!entry && !(entry = walk(root, va, 1)))
       return 0;
-    if (va == to.start)
-      first = entry;
-  }
+    first = first ? first : entry;
+  } while ((va = (va & -REGION) + REGION) < to.end);
   return first;
 }
 
@@ -105,11 +106,12 @@ static inline void share_run(pagetable_t dst, uint64 va, pte_t *target, const pt
     share_traced(dst, source, target, va, n);
     return;
   }
-  for (const pte_t *end = source + n; source < end; source++, target++) {
+  const pte_t *end = source + n;
+  do {
     pte_t leaf = *source;
     frame_add(&table[frame_number(leaf)], ONE_SHARE);
-    *target = leaf | PTE_S;
-  }
+    *target++ = leaf | PTE_S;
+  } while (++source < end);
 }
 
 // Every page is there, and every table page: nothing here fails. The entries are those of the first pages.
@@ -156,19 +158,21 @@ uint64 map_shared_pages(struct proc *src, struct proc *dst, uint64 src_va, uint6
 // Every page of the range mapped, and shared in from another process? -> the first one's entry, or 0.
 static inline pte_t *all_shared(pagetable_t root, struct pages pages) {
   pte_t *first = 0;
-  for (uint64 va = pages.start, n; va < pages.end; va += n * PGSIZE) {
+  uint64 va = pages.start, n;
+  do {
     n = run_of(va, pages.end);
     pte_t *entry = leaf_of(root, va);
     if (!entry)
       return 0;
-    if (va == pages.start)
-      first = entry;
+    first = first ? first : entry;
     pte_t common = -1; // the bits that all these entries have
-    for (const pte_t *end = entry + n; entry < end; entry++)
+    const pte_t *end = entry + n;
+    do
       common &= *entry;
+    while (++entry < end);
     if ((common & (PTE_V | PTE_S)) != (PTE_V | PTE_S))
       return 0;
-  }
+  } while ((va += n * PGSIZE) < pages.end);
   return first;
 }
 
@@ -216,12 +220,13 @@ static inline void drop_run(pagetable_t root, uint64 va, pte_t *entry, uint64 n,
     drop_traced(root, entry, va, n, mark);
     return;
   }
-  for (const pte_t *end = entry + n; entry < end; entry++) {
+  const pte_t *end = entry + n;
+  do {
     pte_t leaf = *entry;
     *entry = mark;
     if (__builtin_expect((uint32)frame_subtract(&table[frame_number(leaf)], ONE_SHARE) == 0, 0))
       frame_free(PTE2PA(leaf));
-  }
+  } while (++entry < end);
 }
 
 // The same for all pages; entry is the first one's.
@@ -236,24 +241,28 @@ static inline void drop_pages(pagetable_t root, struct pages pages, pte_t *entry
   }
 }
 
+static seldom void leave_holes(struct proc *p, struct pages pages, pte_t *entry) {
+  drop_pages(p->pagetable, pages, entry, PTE_HOLE);
+  p->has_holes = 1;
+}
+
 // sz falls back if the pages were the topmost, else holes stay in their place.
 static inline void take_back(struct proc *p, struct pages pages, pte_t *entry) {
-  int at_top = pages.end == PGROUNDUP(p->sz);
-  drop_pages(p->pagetable, pages, entry, at_top ? 0 : PTE_HOLE);
-  if (!at_top) {
-    p->has_holes = 1;
+  if (pages.end < PGROUNDUP(p->sz)) {
+    leave_holes(p, pages, entry);
     return;
   }
+  drop_pages(p->pagetable, pages, entry, 0);
   uint64 size = fall_back(p, pages.start);
   trace(TRACE_RESIZE, p->pid, p->sz, size);
   WRITE_ONCE(p->sz, size);
-  if (p == myproc() && size <= ((pages.end - 1) & -REGION)) // nothing is left in the last table page
+  if (size <= ((pages.end - 1) & -REGION) && p == myproc()) // nothing is left in the last table page
     free_empty_tables(p->pagetable, size, pages.end);
 }
 
-int unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
+uint64 unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
   struct pages pages;
-  int result = -1;
+  uint64 result = -1;
   if (pages_of(&pages, va, size) < 0)
     return -1;
   acquire(&p->memory_lock);
@@ -276,7 +285,7 @@ int unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
 //   return -1; // your work
 // }
 //
-// int unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
+// uint64 unmap_shared_pages(struct proc *p, uint64 va, uint64 size) {
 //   (void)p, (void)va, (void)size;
 //   return -1; // your work
 // }

@@ -80,23 +80,22 @@ struct crypto_client {
 
 #define HELD_MAX 12 // locks one hart may hold at once
 
-struct trace_ring;
-
 // One hart. tp points here while in the kernel. Only its own hart writes to it, but for the fields said otherwise.
 struct cpu {
-  struct proc *proc;       // who runs here, 0 in the scheduler
-  struct trace_ring *ring; // where this hart's events go
-  int id;                  // hart number
-  int noff;                // depth of push_off()
-  int intena;              // were interrupts on before the first push_off()?
-  int online;              // has it reached its scheduler?
-  uint64 stamp;            // what its events say of hart and process (trace/trace.h)
-  volatile int emitting;   // is it filling a record? Then no other process runs here before that is done
-  struct context context;  // the scheduler's, to switch back to
-  uint64 tlb_request;      // any hart: shootdowns asked for so far (mm/tlb.c)
-  uint64 tlb_done;         // of these, done
-  int reschedule;          // any hart: give way at the next return to user mode
-  int held_count;          // locks held now, for reports and the order check
+  struct proc *proc;      // who runs here, 0 in the scheduler
+  uint64 *ring_head;      // of the ring where this hart's events go
+  int id;                 // hart number
+  int noff;               // depth of push_off()
+  int intena;             // were interrupts on before the first push_off()?
+  int online;             // has it reached its scheduler?
+  uint64 stamp;           // what its events say of hart and process (trace/trace.h)
+  uint64 trace_mask;      // any hart: copy of trace_mask
+  volatile int emitting;  // is it filling a record? Then no other process runs here before that is done
+  struct context context; // the scheduler's, to switch back to
+  uint64 tlb_request;     // any hart: shootdowns asked for so far (mm/tlb.c)
+  uint64 tlb_done;        // of these, done
+  int reschedule;         // any hart: give way at the next return to user mode
+  int held_count;         // locks held now, for reports and the order check
   struct spinlock *held[HELD_MAX];
   struct spinlock *waiting; // the lock it spins for, 0 if none
 };

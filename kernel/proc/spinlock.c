@@ -1,13 +1,9 @@
-// Spinlocks: mutual exclusion between harts, with interrupts off on the holder's.
-// Debug builds check every acquisition against the order of lock_ranks.h; a wait that lasts too long reports itself.
-#include "kernel/boot/boot.h"
-#include "kernel/lib/lib.h"
-#include "kernel/mm/vm.h"
-#include "kernel/proc/lock.h"
-#include "kernel/proc/proc.h"
-#include "kernel/trace/trace.h"
-
-#define STUCK_SECONDS 10
+// Spinlocks: mutual exclusion between harts, with interrupts off on the holder's. What they seldom do stands in
+// proc/lock_slow.c. Compiled without frame pointers (Makefile), since nothing here calls a function but as its last
+// act, which then returns to, and in a backtrace stands above, whoever wanted the lock. Debug builds have them: there
+// every acquisition checks the order.
+#include "kernel/proc/lock_slow.h"
+#include "kernel/riscv.h"
 
 static const char *const rank_names[] = {
 #define X(rank, name, guards) [rank] = name,
@@ -26,17 +22,12 @@ void push_off(void) {
     c->intena = before & SSTATUS_SIE;
 }
 
-static seldom void pop_refused(void) {
-  panic("pop_off: without a push_off");
-}
-
 void pop_off(void) {
   struct cpu *c = mycpu();
-  if (--c->noff > 0)
-    return;
-  if (c->noff < 0)
+  int depth = --c->noff;
+  if (depth < 0)
     pop_refused();
-  if (c->intena)
+  else if (depth == 0 && c->intena)
     csr_set(sstatus, SSTATUS_SIE);
 }
 
@@ -44,82 +35,8 @@ int holding(struct spinlock *lk) {
   return READ_ONCE(lk->cpu) == mycpu();
 }
 
-#ifdef DEBUG
-// Bit i of [o]: a lock of rank i has been taken while one of rank o was held. Only grows; docs/locks.md draws it.
-static uint32 lock_nestings[LOCK_RANK_COUNT];
-
-// May this hart take lk at pc, with what it holds? Only if everything held stands earlier in the order.
-static void check_order(struct cpu *c, struct spinlock *lk, uint64 pc) {
-  for (int i = 0; i < c->held_count; i++) {
-    struct spinlock *outer = c->held[i];
-    if (outer->rank > lk->rank || (outer->rank == lk->rank && outer > lk))
-      panic("lock order: %s (0x%lx) is taken at 0x%lx while %s (0x%lx) is held since 0x%lx", lk->name, (uint64)lk, pc,
-            outer->name, (uint64)outer, outer->pc);
-    if (!(__atomic_load_n(&lock_nestings[outer->rank], __ATOMIC_RELAXED) >> lk->rank & 1))
-      __atomic_fetch_or(&lock_nestings[outer->rank], 1U << lk->rank, __ATOMIC_RELAXED);
-  }
-  if (c->held_count == HELD_MAX)
-    panic("lock order: more than %d locks held, taking %s at 0x%lx", HELD_MAX, lk->name, pc);
-}
-
-static void note_held(struct cpu *c, struct spinlock *lk) {
-  c->held[c->held_count++] = lk;
-}
-
-static void note_released(struct cpu *c, struct spinlock *lk) {
-  int i = c->held_count - 1;
-  while (c->held[i] != lk)
-    i--;
-  for (c->held_count--; i < c->held_count; i++)
-    c->held[i] = c->held[i + 1];
-}
-#else
-#define check_order(c, lk, pc) ((void)(pc))
-#define note_held(c, lk) ((void)(c))
-#define note_released(c, lk) ((void)(c))
-#endif
-
-static int try_lock(struct spinlock *lk) {
-  return __atomic_exchange_n(&lk->locked, 1, __ATOMIC_ACQUIRE) == 0;
-}
-
-static inline void taken(struct cpu *c, struct spinlock *lk, uint64 pc) {
-  WRITE_ONCE(lk->cpu, c);
-  WRITE_ONCE(lk->pc, pc);
-  note_held(c, lk);
-}
-
-// A hart that waits for itself would wait for ever.
-static void check_not_mine(struct cpu *c, struct spinlock *lk, uint64 pc) {
-  if (READ_ONCE(lk->cpu) == c)
-    panic("acquire: %s (0x%lx) at 0x%lx is held by this hart since 0x%lx", lk->name, (uint64)lk, pc, lk->pc);
-}
-
-// Spins until lk is free. Serves TLB shootdowns meanwhile: their asker may hold lk.
-static seldom void acquire_contended(struct cpu *c, struct spinlock *lk, uint64 pc) {
-  check_not_mine(c, lk, pc);
-  uint64 since = time_now(), patience = STUCK_SECONDS * machine.timer_frequency;
-  c->waiting = lk;
-  do {
-    while (READ_ONCE(lk->locked)) {
-      tlb_poll();
-      if (panicked)
-        stop_hart();
-      if (lk->rank != RANK_PRINT && time_now() - since > patience) { // who waits to print can't say so
-        struct cpu *holder = READ_ONCE(lk->cpu);
-        printf("stuck: hart %d waits at 0x%lx for lock %s (0x%lx), held by hart %d since 0x%lx\n", c->id, pc, lk->name,
-               (uint64)lk, holder ? holder->id : -1, READ_ONCE(lk->pc));
-        patience += STUCK_SECONDS * machine.timer_frequency;
-      }
-    }
-  } while (!try_lock(lk));
-  c->waiting = 0;
-  taken(c, lk, pc);
-  trace(TRACE_CONTEND, (uint64)lk, lk->rank, time_now() - since, pc);
-}
-
 void acquire(struct spinlock *lk) {
-  uint64 pc = (uint64)__builtin_return_address(0);
+  uint64 pc = return_address();
   push_off();
   struct cpu *c = mycpu();
   check_order(c, lk, pc);
@@ -129,13 +46,11 @@ void acquire(struct spinlock *lk) {
     acquire_contended(c, lk, pc);
 }
 
-static seldom void release_refused(struct spinlock *lk) {
-  panic("release: %s (0x%lx) is not held by this hart", lk->name, (uint64)lk);
-}
-
 void release(struct spinlock *lk) {
-  if (!holding(lk))
+  if (!holding(lk)) {
     release_refused(lk);
+    return;
+  }
   note_released(mycpu(), lk);
   WRITE_ONCE(lk->cpu, 0);
   __atomic_store_n(&lk->locked, 0, __ATOMIC_RELEASE);

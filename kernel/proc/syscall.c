@@ -28,25 +28,21 @@ static seldom uint64 unknown_call(struct proc *p, uint64 number) {
   return -1;
 }
 
-// The same with both events around it; apart, so that a call nobody watches pays for one test. A mark is its own event.
-static seldom void traced_call(struct trapframe *tf, uint64 (*call)(void)) {
-  uint64 number = tf->a7;
-  if (number == SYS_trace_mark) {
-    tf->a0 = call();
-    return;
-  }
-  trace(TRACE_SYS_ENTER, number, tf->a0, tf->a1, tf->a2, tf->a3);
-  tf->a0 = call ? call() : unknown_call(myproc(), number);
-  trace(TRACE_SYS_EXIT, number, tf->a0);
+static inline uint64 do_call(uint64 (*call)(void), struct trapframe *tf) {
+  return call ? call() : unknown_call(myproc(), tf->a7);
 }
 
+// A call that nobody watches pays for one test of both its events. A mark is its own event.
 void syscall(void) {
   struct trapframe *tf = myproc()->trapframe;
   uint64 (*call)(void) = tf->a7 < CALLS ? calls[tf->a7] : 0;
   fail_call_begins(tf->a7);
-  if (READ_ONCE(trace_mask) & (1UL << TRACE_SYS_ENTER | 1UL << TRACE_SYS_EXIT))
-    traced_call(tf, call);
-  else
-    tf->a0 = call ? call() : unknown_call(myproc(), tf->a7);
+  if (tracing(1UL << TRACE_SYS_ENTER | 1UL << TRACE_SYS_EXIT) && tf->a7 != SYS_trace_mark) {
+    trace(TRACE_SYS_ENTER, tf->a7, tf->a0, tf->a1, tf->a2, tf->a3);
+    tf->a0 = do_call(call, tf);
+    trace(TRACE_SYS_EXIT, tf->a7, tf->a0);
+  } else {
+    tf->a0 = do_call(call, tf);
+  }
   fail_call_ends(tf->a0);
 }

@@ -3,9 +3,13 @@
 #pragma once
 #include "kernel/proc/proc.h"
 
-// Register a0+n of the caller, untouched.
+// Registers a0 to a5 of the caller, untouched.
+static inline const uint64 *arguments(void) {
+  return &myproc()->trapframe->a0;
+}
+// One of them.
 static inline uint64 argument(int n) {
-  return (&myproc()->trapframe->a0)[n];
+  return arguments()[n];
 }
 // Its low 32 bits.
 static inline int argint(int n) {

@@ -18,12 +18,8 @@ uint64 sys_trace_mark(void) {
   uint64 event = argument(0);
   if (event >= TRACE_EVENT_COUNT || !(user_events >> event & 1))
     return -1;
-  if (READ_ONCE(trace_mask) >> event & 1) {
-    uint64 args[TRACE_ARGS];
-    for (int i = 0; i < TRACE_ARGS; i++)
-      args[i] = argument(1 + i);
-    trace_emit(event, TRACE_ARGS, args);
-  }
+  if (tracing(1UL << event))
+    trace_emit(event, TRACE_ARGS, arguments() + 1);
   return 0;
 }
 

@@ -71,8 +71,19 @@ static uint32 capacity_in(const char *bootargs) {
 static const uint64 boot_mask = 0 TRACE_EVENTS(X);
 #undef X
 
+// Harts that set masks at the same time may overwrite each other's copies; the last to look sees to all of them.
+static void copy_mask(void) {
+  uint64 mask;
+  do {
+    mask = __atomic_load_n(&trace_mask, __ATOMIC_SEQ_CST);
+    for (int i = 0; i < ncpu; i++)
+      __atomic_store_n(&cpus[i].trace_mask, mask, __ATOMIC_SEQ_CST);
+  } while (__atomic_load_n(&trace_mask, __ATOMIC_SEQ_CST) != mask);
+}
+
 void trace_set_mask(uint64 mask) {
-  uint64 old = __atomic_exchange_n(&trace_mask, mask | 1UL << TRACE_MASK, __ATOMIC_RELAXED);
+  uint64 old = __atomic_exchange_n(&trace_mask, mask | 1UL << TRACE_MASK, __ATOMIC_SEQ_CST);
+  copy_mask();
   trace(TRACE_MASK, old, mask | 1UL << TRACE_MASK);
 }
 
@@ -90,7 +101,7 @@ void traceinit(uint64 frequency, const char *bootargs) {
                                 .frequency = frequency,
                                 .records_offset = sizeof(struct trace_ring)};
     trace_rings[i] = ring;
-    cpus[i].ring = ring;
+    cpus[i].ring_head = &ring->head;
     cpus[i].id = i;
     trace_running(&cpus[i], 0);
   }

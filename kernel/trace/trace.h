@@ -14,7 +14,12 @@ struct ring {
   struct trace_record records[]; // header.capacity of them
 };
 
-extern uint64 trace_mask;                    // bit i: event i is recorded; 0 until traceinit()
+// Emitters know a ring by its head, with all they need of it at small distances.
+static inline struct ring *ring_of_head(void *head) {
+  return (struct ring *)((char *)head - __builtin_offsetof(struct trace_ring, head));
+}
+
+extern uint64 trace_mask;                    // bit i: event i is recorded; 0 until traceinit(). Harts have copies
 extern struct trace_ring *trace_rings[NCPU]; // the header of each hart's ring, 0 where there is no hart
 
 // Needs boot_alloc() and ncpu. frequency: of the time CSR, Hz. bootargs: the machine's, may be 0. In them,
@@ -37,10 +42,12 @@ static inline void trace_running(struct cpu *c, int pid) {
 static inline __attribute__((always_inline)) void trace_emit(enum trace_event event, int count, const uint64 *args) {
   struct cpu *c = mycpu();
   c->emitting = 1;
-  struct ring *ring = (struct ring *)READ_ONCE(c->ring);
-  uint64 n = __atomic_fetch_add(&ring->header.head, 1, __ATOMIC_ACQUIRE);
-  struct trace_record *r = &ring->records[n & ring->header.mask];
-  asm("" : "+r"(r)); // one base register, or gcc works the address out anew for each field
+  uint64 *head = READ_ONCE(c->ring_head);
+  uint64 n = __atomic_fetch_add(head, 1, __ATOMIC_ACQUIRE);
+  // As far from the record as the head is from the first: one base register for all fields, whatever gcc thinks.
+  char *base = (char *)head + (n & ring_of_head(head)->header.mask) * sizeof(struct trace_record);
+  asm("" : "+r"(base));
+  struct trace_record *r = ring_of_head(base)->records;
   WRITE_ONCE(r->time, csr_read(time));
   WRITE_ONCE(*(trace_stamp *)&r->event, READ_ONCE(c->stamp) | event); // hart and pid too
 #pragma GCC unroll 5
@@ -58,10 +65,15 @@ static inline uint64 trace_text(const char field[16], int i) {
   return word;
 }
 
+// Is any of these events recorded? By this hart's copy of the mask: any hart's says the same.
+static inline int tracing(uint64 events) {
+  return (READ_ONCE(mycpu()->trace_mask) & events) != 0;
+}
+
 // Arguments are evaluated only if the event is on. Their number must be the table's.
 #define trace(event, ...)                                                                                              \
   do {                                                                                                                 \
-    if (__builtin_expect((long)(READ_ONCE(trace_mask) << (63 - (event))) < 0, 0)) {                                    \
+    if (__builtin_expect(tracing(1UL << (event)), 0)) {                                                                \
       const uint64 args_[] = {__VA_ARGS__};                                                                            \
       _Static_assert(sizeof(args_) == event##_ARGS * sizeof(uint64), "wrong number of arguments for " #event);         \
       trace_emit(event, event##_ARGS, args_);                                                                          \

@@ -21,7 +21,6 @@
 #define HOLD 128           // frames one of them holds at most
 
 struct machine machine = {.memory_start = KERNBASE, .memory_end = KERNBASE + MEMORY};
-uint64 trace_mask;
 __thread struct cpu this_cpu;
 static __thread uint64 state;
 static struct proc clients[THREADS], server;

@@ -13,21 +13,24 @@
 struct cpu cpus[NCPU];
 int ncpu = 2;
 __thread struct cpu *this_cpu;
-static __thread uint64 arguments[8];
+static __thread uint64 registers[8];
 static sigset_t alarms;
 static uint64 emitted, interrupts;
 static volatile int finished;
 
+const uint64 *arguments(void) {
+  return registers;
+}
 uint64 argument(int n) {
-  return arguments[n];
+  return registers[n];
 }
 int argint(int n) {
-  return arguments[n];
+  return registers[n];
 }
 
 static uint64 call(uint64 (*f)(void), uint64 a0, uint64 a1, uint64 a2, uint64 a3) {
   uint64 values[] = {a0, a1, a2, a3};
-  memcpy(arguments, values, sizeof(values));
+  memcpy(registers, values, sizeof(values));
   return f();
 }
 

@@ -12,8 +12,6 @@ struct crypto_client {
   uint64 where[LOST_MAX];
 };
 
-struct trace_ring;
-
 struct proc {
   int pid;
   int killed; // atomic
@@ -25,8 +23,9 @@ struct proc {
 
 struct cpu {
   struct proc *proc;
-  struct trace_ring *ring;
+  uint64 *ring_head;
   uint64 stamp;
+  uint64 trace_mask;
   volatile int emitting;
   int id;
 };

@@ -5,8 +5,6 @@
 #include "kernel/param.h"
 #include "kernel/types.h"
 
-struct trace_ring;
-
 struct proc {
   int pid;
   char name[16];
@@ -14,8 +12,9 @@ struct proc {
 
 struct cpu {
   struct proc *proc;
-  struct trace_ring *ring;
+  uint64 *ring_head;
   uint64 stamp;
+  uint64 trace_mask;
   volatile int emitting;
   int id;
 };
