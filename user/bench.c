@@ -136,6 +136,26 @@ static void crypto(void) {
   free(op);
 }
 
+// What one request records with every event on: "bench: emitted EVENT RECORDS ARGUMENTS".
+static void count_events(struct crypto_op *op) {
+  static struct trace_record records[64];
+  int times[TRACE_EVENT_COUNT] = {0};
+  struct trace_cursor cursor = {.position = trace_control(TRACE_HEAD, 0)};
+  request(op, 64);
+  trace_control(TRACE_SET_MASK, 0);
+  int n = trace_read(0, &cursor, records, 64);
+  for (struct trace_record *r = records; r < records + n; r++) {
+    int is_call = r->event == TRACE_SYS_ENTER || r->event == TRACE_SYS_EXIT;
+    if (r->event != TRACE_MASK && !(is_call && r->args[0] == SYS_trace_control))
+      times[r->event]++;
+  }
+#define X(id, constant, name, category, flags, count, arguments)                                                       \
+  if (times[id])                                                                                                       \
+    printf("bench: emitted %s %d %d\n", name, times[id], count);
+  TRACE_EVENTS(X)
+#undef X
+}
+
 // The work of one request with every event on and with none; of a system call with the event of its end, and then also
 // that of its beginning, whose five arguments make it the dearest there is.
 static void tracing(void) {
@@ -146,6 +166,7 @@ static void tracing(void) {
   MEASURE(18, "crypto64_untraced", 20, request(op, 64));
   trace_control(TRACE_SET_MASK, ~0UL);
   MEASURE(20, "crypto64_all_traced", 20, request(op, 64));
+  count_events(op);
   trace_control(TRACE_SET_MASK, 1UL << TRACE_SYS_EXIT);
   MEASURE(19, "getpid_one_event", 200, getpid());
   trace_control(TRACE_SET_MASK, 1UL << TRACE_SYS_EXIT | 1UL << TRACE_SYS_ENTER);

@@ -205,22 +205,21 @@ static seldom void withdraw(struct proc *p, struct pages pages) {
   tlb_shootdown(p);
 }
 
-static seldom void drop_traced(pagetable_t root, pte_t *entry, uint64 va, uint64 n, pte_t mark) {
-  for (uint64 i = 0; i < n; i++) {
-    pte_t leaf = entry[i];
-    entry[i] = mark;
-    leaf_release(root, va + i * PGSIZE, leaf | PTE_V);
-  }
+static seldom void drop_traced(pagetable_t root, uint64 va, pte_t *entry, pte_t mark) {
+  pte_t leaf = *entry;
+  *entry = mark;
+  leaf_release(root, va, leaf | PTE_V);
 }
 
 // Drops the references of n pages at va, leaving `mark` in each entry.
 static inline void drop_run(pagetable_t root, uint64 va, pte_t *entry, uint64 n, pte_t mark) {
   struct frame *const table = frames_by_number();
+  const pte_t *end = entry + n;
   if (tracing_pages()) {
-    drop_traced(root, entry, va, n, mark);
+    for (; entry < end; va += PGSIZE)
+      drop_traced(root, va, entry++, mark);
     return;
   }
-  const pte_t *end = entry + n;
   do {
     pte_t leaf = *entry;
     *entry = mark;

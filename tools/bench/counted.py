@@ -35,6 +35,7 @@ class Run:
         growth: for each curve, instructions by size.
         busiest: of each pair of marks by id, instructions of the hart that ran most; several harts only.
         ticks: what the guest timed, by name, in ticks of its clock.
+        emitted: of one request with every event on, by event: how many records, of how many arguments.
     """
 
     counts: dict[str, float] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Run:
     growth: dict[str, dict[int, float]] = field(default_factory=dict)
     busiest: dict[int, list[int]] = field(default_factory=dict)
     ticks: dict[str, list[int]] = field(default_factory=dict)
+    emitted: dict[str, list[int]] = field(default_factory=dict)
 
 
 def plugin() -> Path:
@@ -130,6 +132,8 @@ def run(
         for words in guest(command, kernel):
             if words[0] == "ticks":
                 result.ticks.setdefault(words[1], []).append(int(words[2]))
+            elif words[0] == "emitted":
+                result.emitted[words[1]] = [int(words[2]), int(words[3])]
             elif words[0] == "grow":
                 curves[int(words[1])] = (words[2], int(words[3]), int(words[4]))
             elif len(words) == 3:

@@ -10,6 +10,7 @@ import shutil
 import statistics
 import subprocess
 import time
+from collections import defaultdict
 from pathlib import Path
 
 from tools.bench.counted import run, special
@@ -71,15 +72,21 @@ class Clocked:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def boot_and_usertests(kernel: Path, image: Path) -> tuple[float, float, float]:
-    """Seconds from power-on to the prompt; of usertests -q; and processor seconds of the host in these."""
+def boot(kernel: Path, image: Path) -> float:
+    """Seconds from power-on to the prompt."""
     with Clocked(kernel, image, 3) as guest:
-        boot = guest.prompt()
+        return guest.prompt()
+
+
+def usertests(kernel: Path, image: Path) -> tuple[float, float]:
+    """Seconds of usertests -q, and processor seconds of the host."""
+    with Clocked(kernel, image, 3) as guest:
+        guest.prompt()
         start, used = time.monotonic(), guest.processor_seconds()
         guest.type("usertests -q")
         if guest.wait_for(b"ALL TESTS PASSED", b"SOME TESTS FAILED") != b"ALL TESTS PASSED":
             fail(f"{kernel}: usertests failed")
-        return boot, time.monotonic() - start, guest.processor_seconds() - used
+        return time.monotonic() - start, guest.processor_seconds() - used
 
 
 def idle(kernel: Path, image: Path) -> float:
@@ -117,23 +124,35 @@ def foreign_usertests(other: Path) -> Path:
 
 
 def compare(sources: list[Path], rounds: int) -> dict[str, dict[str, float]]:
-    """Medians of each row by tree, this one first. The rows are page.WALL_ROWS."""
+    """Each row by tree, this one first. The rows are page.WALL_ROWS.
+
+    Boot and idling are medians of so many rounds, all kernels in turn. usertests takes xv6 many
+    minutes: one run of it between two of ours, of which the mean, so that both saw the same machine.
+    """
     guests = {"xv6-glass": (ROOT / "kernel/kernel", ROOT / "fs.img")}
     others = {source.resolve().name: plain(source) for source in sources}
     guests |= {name: (copy / "kernel/kernel", copy / "fs.img") for name, copy in others.items()}
-    seen: dict[str, dict[str, list[float]]] = {name: {} for name in guests}
+    seen: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in guests}
     foreign = foreign_usertests(next(iter(others.values()))) if others else None
+
+    def tests(name: str, row: str, kernel: Path, image: Path) -> None:
+        seconds, processor = usertests(kernel, image)
+        seen[name][row + "_seconds"].append(seconds)
+        seen[name][row + "_processor_seconds"].append(processor)
+
+    def our_tests() -> None:
+        tests("xv6-glass", "usertests", ROOT / "kernel/kernel", ROOT / "fs.img")
+        if foreign:
+            tests("xv6-glass", "xv6_usertests", ROOT / "kernel/kernel", foreign)
+
     for _ in range(rounds):
         for name, (kernel, image) in guests.items():
-            boot, tests, used = boot_and_usertests(kernel, image)
-            seen[name].setdefault("boot_seconds", []).append(boot)
-            seen[name].setdefault("usertests_seconds", []).append(tests)
-            seen[name].setdefault("usertests_processor_seconds", []).append(used)
-            seen[name].setdefault("idle_percent", []).append(idle(kernel, image))
-        if foreign:
-            _, tests, used = boot_and_usertests(ROOT / "kernel/kernel", foreign)
-            seen["xv6-glass"].setdefault("xv6_usertests_seconds", []).append(tests)
-            seen["xv6-glass"].setdefault("xv6_usertests_processor_seconds", []).append(used)
+            seen[name]["boot_seconds"].append(boot(kernel, image))
+            seen[name]["idle_percent"].append(idle(kernel, image))
+    our_tests()
+    for name, copy in others.items():
+        tests(name, "usertests", copy / "kernel/kernel", copy / "fs.img")
+    our_tests()
     return {
         name: {row: statistics.median(values) for row, values in rows.items()}
         for name, rows in seen.items()
