@@ -55,7 +55,7 @@ def free_list(kernel: Kernel) -> FreeList:
 
 def _linked_through_frames(kernel: Kernel, found: FreeList, pointer: int) -> None:
     memory = kernel.memory.bulk() if pointer else kernel.memory
-    words = memory.words()
+    links = memory.links()
     start, end, direct, marks = found.start, found.end, kernel.direct, found.marks
     unpack, out = struct.Struct("<Q").unpack, found.frames.append
     while pointer:
@@ -69,7 +69,7 @@ def _linked_through_frames(kernel: Kernel, found: FreeList, pointer: int) -> Non
             return
         marks[offset >> 12] = 1
         out(pa)
-        pointer = words[offset >> 3] if words else unpack(memory.read(pa, 8))[0]
+        pointer = links[offset >> 12] if links else unpack(memory.read(pa, 8))[0]
 
 
 def _linked_by_number(kernel: Kernel, found: FreeList, number: int) -> None:

@@ -55,9 +55,9 @@ class Memory:
         """
         return [self.read(pa, size) for pa in addresses]
 
-    def words(self) -> Optional[memoryview]:
-        """All of RAM as one array of 64-bit words, where the source has it so: the fast way to
-        follow a list through the frames.
+    def links(self) -> Optional[Sequence[int]]:
+        """The first 64-bit word of each frame of RAM, where the source has them all at hand: the fast
+        way to follow a list through the frames.
         """
         return None
 
@@ -93,8 +93,8 @@ class BytesMemory(Memory):
     def _fetch(self, pa: int, size: int) -> bytes:
         return bytes(self.data[pa - self.base : pa - self.base + size])
 
-    def words(self) -> Optional[memoryview]:
-        return memoryview(self.data)[: len(self.data) & -8].cast("Q")
+    def links(self) -> Optional[Sequence[int]]:
+        return memoryview(self.data)[: len(self.data) & -PAGE].cast("Q")[:: PAGE // 8]
 
 
 class FileMemory(Memory):
@@ -119,8 +119,8 @@ class FileMemory(Memory):
     def _fetch(self, pa: int, size: int) -> bytes:
         return self.map[pa - self.base : pa - self.base + size]
 
-    def words(self) -> Optional[memoryview]:
-        return memoryview(self.map)[: len(self.map) & -8].cast("Q")
+    def links(self) -> Optional[Sequence[int]]:
+        return memoryview(self.map)[: len(self.map) & -PAGE].cast("Q")[:: PAGE // 8]
 
     def close(self) -> None:
         self.map.close()

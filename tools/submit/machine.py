@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 from typing import Any, Optional, Protocol, Sequence
 
+import numpy as np
+
 from tools.guest.memory import RAM_BASE, Extent, GuestError, Memory
 from tools.submit.stub import Stub
 
@@ -53,6 +55,12 @@ class Flood(GuestError):
     """The guest prints without end."""
 
 
+_LIBC = ctypes.CDLL(None)
+_LIBC.process_vm_readv.restype = ctypes.c_ssize_t
+_IOVEC = np.dtype([("base", np.uint64), ("length", np.uint64)])  # struct iovec
+_IOV_MAX = 1024  # Linux's
+
+
 class ProcessMemory(Memory):
     """The guest's RAM through /proc/PID/mem of the QEMU that this process started."""
 
@@ -63,6 +71,7 @@ class ProcessMemory(Memory):
             ]
         if not starts:
             raise GuestError(f"{path}: QEMU has not mapped its memory file")
+        self.pid = pid
         self.start, self.file = min(starts), os.open(f"/proc/{pid}/mem", os.O_RDWR)
         self._extents = [(RAM_BASE, RAM_BASE + size)]
 
@@ -71,6 +80,22 @@ class ProcessMemory(Memory):
 
     def _fetch(self, pa: int, size: int) -> bytes:
         return os.pread(self.file, size, self.start + pa - RAM_BASE)
+
+    def links(self) -> Sequence[int]:
+        """Gathered by process_vm_readv(2): a call for each frame would take ten times as long."""
+        frames = self._extents[0][1] - RAM_BASE >> 12
+        first = np.zeros(frames, np.uint64)
+        there = np.empty(frames, _IOVEC)
+        there["base"] = self.start + (np.arange(frames, dtype=np.uint64) << np.uint64(12))
+        there["length"] = 8
+        for at in range(0, frames, _IOV_MAX):
+            n = min(_IOV_MAX, frames - at)
+            here = np.array([(first.ctypes.data + 8 * at, 8 * n)], _IOVEC)
+            spans = here.ctypes.data, 1, there.ctypes.data + _IOVEC.itemsize * at, n, 0
+            if _LIBC.process_vm_readv(self.pid, *map(ctypes.c_ulong, spans)) != 8 * n:
+                raise GuestError("QEMU's memory cannot be read: it has ended")
+        found: list[int] = first.tolist()
+        return found
 
     def write(self, pa: int, data: bytes) -> None:
         """Stores bytes, as a second hart would."""

@@ -45,7 +45,9 @@ class StandIn:
         server = self.session.glance().process(SERVER)
         if server is None or server.root is None:
             return 0
-        return walk(self.session.machine.memory, server.root, self.elf.symbols[name].address).pa or 0
+        return (
+            walk(self.session.machine.memory, server.root, self.elf.symbols[name].address).pa or 0
+        )
 
     def _read(self, name: str, size: int) -> bytes:
         where = self._where(name)
