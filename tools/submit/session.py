@@ -23,6 +23,9 @@ MASK = (1 << 64) - 1
 ARENA_PAGES = 16
 SERVER = 2  # the crypto server's pid
 GONE = 0.3  # seconds of guest time for which a caller is in no slot: not just while that changes
+ROUNDS = (
+    12  # looks at the console before a call is late: the guest's clock may leap when it was idle
+)
 DEAD = 8.0  # seconds of real time for which the guest's clock stands still
 STALLED = 600.0  # seconds of real time without an answer: the machine itself is stuck
 Condition = Callable[[Glance], bool]
@@ -141,11 +144,14 @@ class Session:
         self.kernel = Kernel(elf, machine.memory)
         self.nonce = "unset"
         self.pids: dict[int, int] = {}  # of actors
+        # Number of an actor's last command, and how long the console was then. The first actor speaks
+        # first, so its commands are numbered from 2.
+        self.sent: dict[int, tuple[int, int]] = {0: (1, 0)}
         self.arena = agent.symbols["arena"].address
         self.progress = agent.symbols["progress"].address
         machine.run()
         try:
-            first = self._answer(0, 0, "boot")
+            first = self._answer(0, "boot")
             self.nonce = nonce
             self.main = Actor(self, 0, first.value)
             self.ask(0, f"n {nonce}")
@@ -183,53 +189,66 @@ class Session:
         rest = [a if isinstance(a, str) else f"{a & MASK:x}" for a in arguments]
         return " ".join([f"{self.numbers[name]:x}", *rest])
 
-    def post(self, actor: int, command: str) -> int:
-        """Sends a command and does not wait; the position on the console to collect() from."""
-        position = len(self.machine.console)
+    def post(self, actor: int, command: str) -> None:
+        """Sends a command and does not wait for its answer."""
+        number, _ = self.sent.get(actor, (0, 0))
+        self.sent[actor] = number + 1, len(self.machine.console)
         self.machine.send(f"{actor} {command}\n")
-        return position
 
     def ask(self, actor: int, command: str) -> Answer:
         """Sends a command and waits for its answer; raises Panicked, Died or Hung."""
         if self.machine.panic is not None:  # typing would interrupt the panic that is looked at
-            return self._answer(actor, len(self.machine.console), command)
-        return self._answer(actor, self.post(actor, command), command)
+            self.settle(0.1)
+            raise Panicked(f"panic: {self.machine.panic}", command)
+        self.post(actor, command)
+        return self._answer(actor, command)
 
-    def collect(self, actor: int, position: int, what: str) -> Answer:
-        """The answer to a command posted before."""
-        return self._answer(actor, position, what)
+    def answered(self, actor: int) -> bool:
+        """Has an actor's last command been answered?"""
+        return self._found(actor) is not None
 
-    def _answer(self, actor: int, position: int, what: str) -> Answer:
-        pattern = re.compile(
-            rb"@%s %x ([0-9a-f]{4}) ([0-9a-f]{16}) ((?:[0-9a-f]{2})*) \$"
-            % (self.nonce.encode(), actor)
-        )
+    def _found(self, actor: int) -> Optional[Answer]:
+        """The answer to an actor's last command, told by its number: an answer that was asked for
+        again may come twice, the second time after the next command.
+        """
+        number, position = self.sent[actor]
+        head = f"@{self.nonce} {actor:x} {number & 0xFFFF:04x} ".encode()
+        pattern = re.escape(head) + rb"([0-9a-f]{16}) ((?:[0-9a-f]{2})*) \$"
+        found = re.compile(pattern).search(self.machine.console, position)
+        if found is None:
+            return None
+        value = int(found[1], 16)
+        return Answer(value - (1 << 64) if value >> 63 else value, bytes.fromhex(found[2].decode()))
+
+    def _answer(self, actor: int, what: str) -> Answer:
         started, begun = self.machine.time(), time.monotonic()
-        asked, frozen = False, Frozen()
+        asked, frozen, rounds = False, Frozen(), 0
         absent: Optional[float] = None  # guest time since which the caller is not there
         while True:
-            found = pattern.search(self.machine.console, position)
-            if found:
-                value = int(found[2], 16)
-                return Answer(
-                    value - (1 << 64) if value >> 63 else value, bytes.fromhex(found[3].decode())
-                )
+            found = self._found(actor)
+            if found is not None:
+                return found
             if self.machine.panic is not None:
                 self.settle(0.1)
                 raise Panicked(f"panic: {self.machine.panic}", what)
             if self.machine.pump(0.2):
                 continue
-            passed = self.machine.time() - started
+            rounds, passed = rounds + 1, self.machine.time() - started
             stopped = frozen.after(passed, DEAD)
             fate = self._fate(actor)
             absent = (passed if absent is None else absent) if fate else None
             if absent is not None and (stopped or passed - absent > GONE):
                 raise Died(f"the process that called is gone ({fate})", what)
-            if stopped or passed > self.timeout or time.monotonic() - begun > STALLED:
+            late = passed > self.timeout and rounds >= ROUNDS
+            if stopped or late or time.monotonic() - begun > STALLED:
                 raise Hung(f"no answer after {passed:.0f} s of guest time", what)
-            if not asked and passed > self.timeout / 4 and b"@" in self.machine.console[position:]:
+            if not asked and passed > self.timeout / 4 and self._torn(actor):
                 asked = True  # somebody else printed into the middle of the line
                 self.machine.send(f"{actor} a  \n")
+
+    def _torn(self, actor: int) -> bool:
+        """Has an answer begun since an actor's last command?"""
+        return b"@" in self.machine.console[self.sent[actor][1] :]
 
     def _fate(self, actor: int) -> str:
         """What has become of an actor that is no more; empty if it is there."""
@@ -245,7 +264,7 @@ class Session:
     def fork(self, index: int = 1, parent: Optional[Actor] = None) -> Actor:
         """A new actor, a child of the first one or of `parent`."""
         actor = (parent or self.main).fork(index)
-        self.pids[index] = actor.pid
+        self.pids[index], self.sent[index] = actor.pid, (0, 0)
         return actor
 
     def settle(self, guest_seconds: float) -> None:
@@ -288,13 +307,15 @@ class Session:
         """Glances again and again until `done(glance)`, then looks; None if that takes longer, or it
         panics.
         """
-        frozen, until = Frozen(), self.machine.time() + guest_seconds
+        frozen, until, rounds = Frozen(), self.machine.time() + guest_seconds, 0
         while True:
+            rounds += 1
             with self.paused():
                 if done(Glance(self.kernel)):
                     return Look(self.kernel)
             now = self.machine.time()
-            if self.machine.panic is not None or now > until or frozen.after(now, DEAD):
+            late = now > until and rounds >= ROUNDS
+            if self.machine.panic is not None or late or frozen.after(now, DEAD):
                 return None
             self.machine.pump(0.01)
 

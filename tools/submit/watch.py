@@ -9,7 +9,7 @@ from typing import Callable, Generator, Optional
 
 from tools.guest import GuestError, read_table
 from tools.guest.stack import Frame, kernel_frames
-from tools.submit.session import DEAD, Actor, Frozen, Session
+from tools.submit.session import DEAD, ROUNDS, Actor, Frozen, Session
 from tools.submit.stub import READ, WRITE, Stop, Stub
 
 PATIENCE = 6.0  # seconds of guest time without a stop and without the end waited for
@@ -71,21 +71,17 @@ def _leave(stub: Stub, points: list[tuple[str, int, int]], stopped: bool) -> Non
 
 
 def _next(g: Session, stub: Stub, ended: Callable[[], bool]) -> Optional[Stop]:
-    frozen, until = Frozen(), g.machine.time() + PATIENCE
+    frozen, until, rounds = Frozen(), g.machine.time() + PATIENCE, 0
     stop = stub.resume(TURN)
     while stop is None:
         g.machine.pump(0.0)
         if ended() or g.machine.panic is not None:
             return None
-        now = g.machine.time()
-        if now > until or frozen.after(now, DEAD):
+        rounds, now = rounds + 1, g.machine.time()
+        if now > until and rounds >= ROUNDS or frozen.after(now, DEAD):
             raise Lost("nothing comes by")
         stop = stub.wait(TURN)
     return stop
-
-
-def void(_: object) -> None:
-    """For start(): an action whose result nobody wants."""
 
 
 def frames_at(g: Session, stub: Stub, stop: Stop) -> list[Frame]:
@@ -113,14 +109,13 @@ def releaser(g: Session, actor: Actor, va: int) -> list[Frame]:
     if where is None:
         return []
     last: dict[bool, list[Frame]] = {}  # by: was it a write?
-    position = len(g.machine.console)
 
     def leave() -> None:
         actor.exit()
         g.post(0, "W")
 
     def reaped() -> bool:
-        return b" $" in g.machine.console[position:]
+        return g.answered(0)
 
     try:
         for stub, stop in passing(g, [(READ, where, 8), (WRITE, where, 8)], leave, reaped):

@@ -1,0 +1,90 @@
+"""tools/submit/session.py: what is an answer, and when there is none, from a guest that is played here."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Optional
+
+import pytest
+
+from tools.submit import session as sessions
+from tools.submit.session import Actor, Died, Hung, Session
+
+
+class Player:
+    """A machine whose console is written by a script; each pump takes `step` seconds of its time."""
+
+    def __init__(self, script: Iterator[bytes], step: float):
+        self.console, self.panic, self.memory = b"", None, None
+        self.script, self.step, self.now = script, step, 0.0
+        self.sent: list[str] = []
+
+    def send(self, text: str) -> None:
+        """What the host types."""
+        self.sent.append(text)
+
+    def pump(self, seconds: float) -> bool:
+        """The script's next words, if it has any now."""
+        self.now += self.step
+        text = next(self.script, b"")
+        self.console += text
+        return bool(text)
+
+    def time(self) -> float:
+        """Its clock."""
+        return self.now
+
+
+class Slots:
+    """A glance that shows one process, or none."""
+
+    def __init__(self, state: Optional[str]):
+        slot = type("Slot", (), {"pid": 4, "state": state})
+        self.processes = type("Processes", (), {"slots": [slot] if state else []})
+
+
+def answer(actor: int, count: int, value: int, nonce: str = "n0") -> bytes:
+    """A line of the agent's."""
+    return f"\n@{nonce} {actor:x} {count:04x} {value:016x}  $\n".encode()
+
+
+def talking(script: list[bytes], step: float = 0.1) -> Session:
+    """A session past its first words, with actor 1, pid 4, that has been asked nothing yet."""
+    made: Any = Session.__new__(Session)
+    made.machine, made.timeout, made.nonce = Player(iter(script), step), 6.0, "n0"
+    made.pids, made.sent = {1: 4}, {0: (2, 0), 1: (0, 0)}
+    made.main = Actor(made, 0, 3)
+    result: Session = made
+    return result
+
+
+def test_an_answer_that_comes_twice_is_one() -> None:
+    """Asked for again while it was on its way, it comes again after the next command."""
+    s = talking([answer(1, 1, 7), answer(1, 1, 7), answer(1, 2, 8)])
+    assert s.ask(1, "c 1").value == 7
+    assert s.ask(1, "c 2").value == 8
+
+
+def test_a_new_actor_counts_from_one() -> None:
+    """What the one before it in its place has said is no answer of its own."""
+    s = talking([answer(1, 1, 7), answer(0, 3, 5), answer(1, 1, 9)])
+    assert s.ask(1, "c 1").value == 7
+    assert s.fork(1).pid == 5
+    assert s.ask(1, "c 1").value == 9
+
+
+def test_a_caller_is_gone_by_the_guests_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the host looks while the guest does not come to run: only its own time counts."""
+    monkeypatch.setattr(Session, "glance", lambda self: Slots("ZOMBIE"))
+    s = talking([b""] * 50 + [answer(1, 1, 7)], step=0.001)
+    assert s.ask(1, "c 1").value == 7
+    with pytest.raises(Died, match="pid 4: ZOMBIE"):
+        talking([], step=0.1).ask(1, "c 1")
+
+
+def test_a_leap_of_the_clock_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle guest's clock follows the host's, which may not have let it run."""
+    monkeypatch.setattr(Session, "glance", lambda self: Slots("RUNNING"))
+    leaps = [b""] * (sessions.ROUNDS - 2) + [answer(1, 1, 7)]
+    assert talking(leaps, step=10.0).ask(1, "c 1").value == 7
+    with pytest.raises(Hung):
+        talking([], step=10.0).ask(1, "c 1")
