@@ -30,7 +30,7 @@ from tools.submit.findings import (
 from tools.submit.lab import Lab
 from tools.submit.probes import ALL, Bench, Probe
 from tools.submit.probes.base import EVIDENCE
-from tools.submit.recording import PLACED, record
+from tools.submit.recording import placed, record
 from tools.submit.session import Unanswered
 from tools.submit.shape import Shape, learn
 
@@ -133,7 +133,7 @@ def _record(lab: Lab, shape: Shape, options: Options, report: Report) -> None:
     everything = options.pictures or options.traces is not None
     options.say("recording")
     folder = options.traces or lab.folder / "traces"
-    record(lab, shape, report, lambda f: everything or f.id in PLACED, folder, options.jobs)
+    record(lab, shape, report, lambda f: everything or placed(f), folder, options.jobs)
     for finding in report.findings:
         if finding.trace and options.pictures:
             finding.drawing = drawn(Path(finding.trace))

@@ -38,17 +38,21 @@ EXPLAINED: dict[str, tuple[str, ...]] = {  # id -> what of its trace shows it
     "U1": ("exit-leaves-nothing",),
     "U5": ("exit-leaves-nothing",),
 }
-PLACED = ("L1", "L2")  # ids whose place only the trace knows
+PLACED = ("L1", "L2", "L4")  # ids whose place only the trace knows
+OWN_RUNS = "own programs"  # the probe of which L4 is placed so; another has watched who is to blame
 SHOWN = 2  # violations of one rule that become evidence
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a trace shows: a sentence, who did it in lines, and the frame of the kernel to blame."""
+    """What a trace shows: a sentence, who did it in lines, and the frame of the kernel to blame; end:
+    for a lost frame, who let its last mapping go.
+    """
 
     text: str
     lines: tuple[str, ...]
     place: Frame | None
+    end: Frame | None = None
 
 
 def record(
@@ -94,11 +98,23 @@ def explain(finding: Finding, trace: Trace, observer: Observer) -> None:
     for name in EXPLAINED.get(finding.id, ()):
         found = lost_frames(trace, observer) if name == LOST else broken(trace, name, observer)
         for i, told in enumerate(found):
-            if i == 0 and told.place and told.place.line and finding.id in PLACED:
-                finding.function = told.place.function or finding.function
-                finding.file, finding.line = told.place.line
+            place = _end(told) if finding.id == "L4" else told.place
+            if i == 0 and place and place.line and placed(finding):
+                finding.function = place.function or finding.function
+                finding.file, finding.line = place.line
             if i < SHOWN and len(finding.evidence) + len(told.lines) < EVIDENCE:
                 finding.evidence += [f"recorded: {told.text}", *told.lines]
+
+
+def placed(finding: Finding) -> bool:
+    """Does its place come from the trace?"""
+    return finding.id in PLACED and (finding.id != "L4" or finding.probe == OWN_RUNS)
+
+
+def _end(told: Told) -> Frame | None:
+    """Who let a lost frame go, if it is a function of the assignment: exit lets all frames go."""
+    name = told.end.function if told.end else None
+    return told.end if name and ("shared_" in name or "crypto" in name) else None
 
 
 def broken(trace: Trace, rule: str, observer: Observer) -> Iterator[Told]:
@@ -147,7 +163,7 @@ def lost_frames(trace: Trace, observer: Observer) -> Iterator[Told]:
             f"  its last mapping goes, by pid {int(trace.records[last]['pid'])}{_by(gone)}",
         )
         text = f"frame {frame:#x} is never given back"
-        yield Told(text, lines, taken[0] if taken else None)
+        yield Told(text, lines, taken[0] if taken else None, gone[0] if gone else None)
 
 
 def _by(stack: list[Frame]) -> str:

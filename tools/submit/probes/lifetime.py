@@ -148,14 +148,28 @@ def coming_and_going(bench: Bench) -> None:
     if frames <= 0 or bench.found("X8"):
         return
     unmapping = lost[False][0] <= 0
+    marked = "" if unmapping else _marked_source(bench)
+    known = "unmap_shared_pages" if unmapping else "map_shared_pages" if marked else ""
     bench.find(
         "L4",
         f"{frames} frame{'s are' if frames > 1 else ' is'} lost each time a process shares a page "
         f"with its child{', the child unmaps it' if unmapping else ''} and both exit.",
-        [f"free frames after each of three such rounds: {counts}"],
-        function="unmap_shared_pages" if unmapping else "",
-        line=None if unmapping else held_release(bench),
+        [f"free frames after each of three such rounds: {counts}", *([marked] if marked else [])],
+        function=known,
+        line=None if known else held_release(bench),
     )
+
+
+def _marked_source(bench: Bench) -> str:
+    """What a mapping does to the owner's own entry, if it marks that as shared too: then neither of
+    the two frees the frame. Empty if it does not.
+    """
+    with bench.guest() as (g, calls):
+        pair = _owner_and_holder(bench, g, calls)
+        page = g.quiet().page(pair[0].pid, g.arena) if pair else None
+        if pair is None or page is None or not page.shared:
+            return ""
+        return f"the owner's own entry carries PTE_S after the mapping: pid {pair[0].pid}: {page}"
 
 
 def _one_round(bench: Bench, g: Session, calls: Calls, undo: bool) -> Outcome:
