@@ -22,6 +22,7 @@ from tools.guest.memory import GuestError
 from tools.submit import build, report, sandbox, skeleton
 from tools.submit import tree as trees_of
 from tools.submit.findings import CATALOGUE, MISSING, Finding, Report
+from tools.submit.probes import ALL
 
 SUBMIT = tree.ROOT / "tools" / "submit" / "submit"
 DOCS = tree.ROOT / "docs" / "mistakes"
@@ -209,6 +210,11 @@ def test_batch(tmp_path: Path) -> None:
         assert table[0] == "tree,B1,problem" and table[1].startswith("one,error,")
         assert table[2].startswith("two,,") and "no xv6 tree" in table[2]
     assert len((tmp_path / "out" / "joblog").read_text().splitlines()) == 3
+
+
+def test_every_finding_can_be_drawn() -> None:
+    """What can't be recorded where it shows has a scene that can."""
+    assert [p.name for p in ALL if not p.observable and p.scene is None] == []
 
 
 def test_every_id_has_its_page() -> None:

@@ -36,6 +36,7 @@ from tools.submit.shape import Shape, learn
 
 TAKE, GIVE_BACK = "take_shared_memory_request", "remove_shared_memory_request"
 SHM = Path("/dev/shm")
+STAGED = "<p>The guest that showed this was stopped at single instructions. The same call, once more:</p>"
 NEEDED = 768 << 20  # bytes in memory for the guests of one check
 
 
@@ -136,7 +137,7 @@ def _record(lab: Lab, shape: Shape, options: Options, report: Report) -> None:
     record(lab, shape, report, lambda f: everything or placed(f), folder, options.jobs)
     for finding in report.findings:
         if finding.trace and options.pictures:
-            finding.drawing = drawn(Path(finding.trace))
+            finding.drawing = (STAGED if finding.staged else "") + drawn(Path(finding.trace))
         if not options.traces:
             finding.trace = ""
 

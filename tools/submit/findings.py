@@ -86,7 +86,8 @@ def docs_page(id: str) -> str:
 @dataclass
 class Finding:
     """One thing that is wrong. file and line are in the student's source. guest: which of its probe's
-    guests showed it, from 1; 0 if none did. trace: the file that one was recorded in, if any.
+    guests showed it, from 1; 0 if none did. trace: the file that one was recorded in, if any. staged: recorded was not
+    that guest but the same call in another, as nothing else may watch the first.
     """
 
     id: str
@@ -101,11 +102,12 @@ class Finding:
     probe: str
     guest: int = 0
     trace: str = ""
+    staged: bool = False
     drawing: str = ""  # HTML
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON (docs/submit.md)."""
-        return {k: v for k, v in asdict(self).items() if k not in ("guest", "drawing")}
+        return {k: v for k, v in asdict(self).items() if k not in ("guest", "staged", "drawing")}
 
 
 @dataclass

@@ -68,8 +68,12 @@ def record(
     stages = {p.name: p.stage for p in ALL}
     todo: list[tuple[Probe, list[Finding], frozenset[str]]] = []
     for probe in ALL:
-        mine = [f for f in report.findings if f.probe == probe.name and f.guest and wanted(f)]
-        if mine and probe.observable:
+        mine = [f for f in report.findings if f.probe == probe.name and wanted(f)]
+        if not probe.observable:
+            for finding in mine if probe.scene else ():
+                finding.guest, finding.staged = 1, True
+        mine = [f for f in mine if f.guest and (probe.observable or f.staged)]
+        if mine:
             known = frozenset(f.id for f in report.findings if stages.get(f.probe, 0) < probe.stage)
             todo.append((probe, mine, known))
     with ThreadPoolExecutor(max_workers=jobs) as pool:
@@ -83,14 +87,15 @@ def _again(
     for finding in mine:
         bench.record.setdefault(finding.guest, folder / f"{finding.id}.trace")
     try:
-        probe.run(bench)
+        (probe.run if probe.observable else probe.scene or probe.run)(bench)
     except (Enough, Unanswered, GuestError, OSError):
         pass  # what was recorded until then counts
     for finding in mine:
         path, observer = bench.record[finding.guest], bench.recorded.get(finding.guest)
         if observer is not None and path.is_file():
             finding.trace = str(path)
-            explain(finding, traces.load(path), observer)
+            if not finding.staged:
+                explain(finding, traces.load(path), observer)
 
 
 def explain(finding: Finding, trace: Trace, observer: Observer) -> None:

@@ -234,7 +234,8 @@ class Bench:
 @dataclass
 class Probe:
     """ids: what it can decide. needs: `map`, `unmap`, `queue`, `server`: what the tree must have.
-    observable: its guests can be recorded; not where it uses QEMU's stub itself, or none.
+    observable: its guests can be recorded; not where it uses QEMU's stub itself, or none. scene: what
+    is recorded then, so that there is something to look at: the same call, made once more unwatched.
     """
 
     name: str
@@ -243,6 +244,15 @@ class Probe:
     run: Callable[[Bench], None]
     stage: int = 2  # probes of a stage run side by side, and know what earlier stages found
     observable: bool = True
+    scene: Optional[Callable[[Bench], None]] = None
+
+
+def one_mapping(bench: Bench) -> None:
+    """A scene: a page is shared, and the holder leaves."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        bench.attempt(g, lambda: calls.share(g.main, child, g.arena, 64))
+        bench.farewell(g, child)
 
 
 def changes(before: Look, after: Look, pid: int) -> list[str]:

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from tools.guest import Process
 from tools.guest.stack import Frame
 from tools.submit.look import Look
-from tools.submit.probes.base import PAGE, Bench, Outcome, Probe, chain_text, changes, locker
+from tools.submit.probes.base import (
+    PAGE,
+    Bench,
+    Outcome,
+    Probe,
+    chain_text,
+    changes,
+    locker,
+    one_mapping,
+)
 from tools.submit.session import Actor, Session
 from tools.submit.shape import Calls, Shape
 from tools.submit.stub import CODE
@@ -244,5 +253,5 @@ PROBES = [
     Probe("locks after failures", ("K2",), ("map",), failing_calls),
     Probe("strangers", ("A2",), ("map",), strangers),
     Probe("same process", ("K3",), ("map",), same_process),
-    Probe("crossing", ("K3",), ("map",), crossing, observable=False),
+    Probe("crossing", ("K3",), ("map",), crossing, observable=False, scene=one_mapping),
 ]

@@ -229,6 +229,12 @@ def good_requests(bench: Bench) -> None:
                 )
 
 
+def one_request(bench: Bench) -> None:
+    """A scene: a good request."""
+    with bench.guest() as (g, _):
+        serve(bench, g)
+
+
 INVALID = (  # name, type, state
     ("type 0", 0, INIT),
     ("type 3", 3, INIT),

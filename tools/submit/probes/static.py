@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tools.submit.probes.base import Bench, Probe
+from tools.submit.probes.base import Bench, Probe, one_mapping
 
 Code = list[tuple[int, str]]  # address and text of each instruction
 BARRIER = (
@@ -79,5 +79,5 @@ def narrow_fetch(bench: Bench) -> None:
 
 
 PROBES = [
-    Probe("narrow fetch", ("X7",), (), narrow_fetch, observable=False),
+    Probe("narrow fetch", ("X7",), (), narrow_fetch, observable=False, scene=one_mapping),
 ]

@@ -10,10 +10,10 @@ from tools.guest.elf import Elf
 from tools.submit.build import as_written
 from tools.submit.lab import LOOP
 from tools.submit.look import Glance, Look
-from tools.submit.probes.base import PAGE, Bench, Probe, rounded
+from tools.submit.probes.base import PAGE, Bench, Probe, one_mapping, rounded
 from tools.submit.probes.server import DECRYPT, HEADER, INIT, KEY, WORK, book
 from tools.submit.probes.server import gone as is_gone
-from tools.submit.probes.server import is_idle, peek, server_faults
+from tools.submit.probes.server import is_idle, one_request, peek, server_faults
 from tools.submit.probes.static import fences_of
 from tools.submit.session import SERVER, Session
 from tools.submit.stub import CODE, READ, WRITE, Stop, Stub
@@ -309,9 +309,13 @@ def _unfenced(bench: Bench, barriers: list[int], kind: int) -> Optional[tuple[st
 
 
 PROBES = [
-    Probe("unlocked reads", ("K1",), ("map",), unlocked_reads, observable=False),
-    Probe("changing sizes", ("C9",), ("server",), changing_sizes, observable=False),
-    Probe("full queue", ("Q1",), ("queue",), full_queue, observable=False),
-    Probe("client leaves", ("Q3",), ("server",), leaver, stage=4, observable=False),
-    Probe("fences", ("C5",), ("server",), fences, observable=False),
+    Probe("unlocked reads", ("K1",), ("map",), unlocked_reads, observable=False, scene=one_mapping),
+    Probe(
+        "changing sizes", ("C9",), ("server",), changing_sizes, observable=False, scene=one_request
+    ),
+    Probe("full queue", ("Q1",), ("queue",), full_queue, observable=False, scene=one_request),
+    Probe(
+        "client leaves", ("Q3",), ("server",), leaver, stage=4, observable=False, scene=one_request
+    ),
+    Probe("fences", ("C5",), ("server",), fences, observable=False, scene=one_request),
 ]
