@@ -102,8 +102,8 @@ class Finding:
     probe: str
     guest: int = 0
     trace: str = ""
-    staged: bool = False
     drawing: str = ""  # HTML
+    staged: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON (docs/submit.md)."""
