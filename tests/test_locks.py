@@ -77,3 +77,10 @@ def test_a_hart_that_keeps_interrupts_off_is_named(boot: Boot, cpus: int) -> Non
     assert function(guest, told[2]) in {"scheduler", "hand_over", "tlb_poll"}
     poke.write(guest, on_hart, 0)
     guest.expect(r"there\r?\n\$ ")
+
+
+def test_short_work_is_not_a_stuck_hart(boot: Boot, built: None, tmp_path: Path) -> None:
+    """Harts that others wake all the time, for so little that no timer interrupt ever comes, do take interrupts."""
+    guest = boot(image=image.make(tmp_path, ["nap"]), cpus=2, debug=True)
+    assert guest.run("nap 130") == "nap: OK\n"
+    assert "stuck:" not in guest.console

@@ -33,7 +33,7 @@ void timer_interrupt(void);
 void timer_start_slice(void); // a process starts to run here
 void timer_idle(void);        // nothing does: wake only for the next tick, if this hart counts them
 
-// Harts that keep interrupts off (boot/watchdog.c, debug builds): called at each timer interrupt.
+// Harts that keep interrupts off (boot/watchdog.c, debug builds): called at each interrupt.
 #ifdef DEBUG
 void watchdog(void);
 #else

@@ -40,7 +40,6 @@ void timer_idle(void) {
 
 void timer_interrupt(void) {
   uint64 now = time_now();
-  watchdog();
   if (mycpu()->id == 0 && now >= next_tick) {
     uint n = 0;
     do {

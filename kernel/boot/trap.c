@@ -30,6 +30,7 @@ void ring_hart(int hart) {
 }
 
 static seldom void interrupt(uint64 cause) {
+  watchdog();
   switch (cause & ~CAUSE_INTERRUPT) {
   case 1: // another hart rang
     csr_clear(sip, IE_SSOFT);

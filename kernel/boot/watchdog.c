@@ -1,6 +1,7 @@
-// Debug builds: every hart counts its timer interrupts and once a second looks whether the others still count theirs.
-// One that does not for LOOKS looks has had interrupts off all that time, and is named. Where it stands is asked of
-// machine mode, which no supervisor can keep out: the ring of ring_hart() enters machine_vector, and that notes the pc.
+// Debug builds: every hart counts its interrupts, of whatever kind, and once a second looks whether the others still
+// count theirs; the timer makes sure that there are some. One that counts none for LOOKS looks has had interrupts off
+// all that time, and is named. Where it stands is asked of machine mode, which no supervisor can keep out: the ring of
+// ring_hart() enters machine_vector, and that notes the pc.
 #include "kernel/boot/boot.h"
 #include "kernel/lib/lib.h"
 #include "kernel/proc/proc.h"
@@ -8,9 +9,8 @@
 #ifdef DEBUG
 
 #define LOOKS 10
-#define ANSWER 100 // parts of a second a rung hart has to answer in: one
 
-static uint64 beats[NCPU];    // timer interrupts of each hart; its own hart writes
+static uint64 beats[NCPU];    // interrupts each hart took; its own hart writes
 static uint64 reported[NCPU]; // 1 + the beat at which a hart was last said to be stuck; atomic
 
 // What each hart knows of each other one; private to it.
@@ -22,7 +22,7 @@ static uint64 next_look[NCPU]; // private to each hart
 
 // The pc of a hart that answers machine mode only; 0 if not even that.
 static uint64 pc_of(int hart) {
-  uint64 end = time_now() + machine.timer_frequency / ANSWER;
+  uint64 end = time_now() + machine.timer_frequency; // a second: the hart may be a thread of a busy host
   uint64 pc = 0;
   __atomic_store_n(&machine_scratch[hart].pc, 0, __ATOMIC_SEQ_CST);
   ring_hart(hart);
