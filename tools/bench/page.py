@@ -97,9 +97,9 @@ def events_table(record: Record) -> str:
     untraced, all_traced = counts["crypto64_untraced"], counts["crypto64_all_traced"]
     each, least = (all_traced - untraced) / records, BARE_EVENT * records + words
     return rows(["event", "records", "arguments"], body) + (
-        f"\n{records} records with {words} arguments; {each:.1f} instructions a record, all told. Slot, clock and stores "
-        f"alone ({BARE_EVENT} and one for each argument) are {least} instructions, {100 * least / untraced:.1f} % of the "
-        f"request; 5 % are {untraced / 20:.0f}, or {untraced / 20 / records:.1f} for each record.\n"
+        f"\n{records} records with {words} arguments; {each:.1f} instructions a record, all told. Slot, clock and "
+        f"stores alone ({BARE_EVENT} and one for each argument) are {least} instructions, {100 * least / untraced:.1f} % of "
+        f"the request; 5 % are {untraced / 20:.0f}, or {untraced / 20 / records:.1f} for each record.\n"
     )
 
 
@@ -241,8 +241,8 @@ def page(record: Record) -> str:
         f"rises by over 10 %.\nCounted by {sentence(record['made']['counted'])}, load average "
         f"{record['made']['counted']['load']}.\n",
         table(record["instructions"], record["others"]),
-        "Where a tree has no figure it has not the calls, or, for a request, no `crypto_wait`: its client polls until its "
-        "time slice ends.\n",
+        "Where a tree has no figure it has not the calls, or, for a request, no `crypto_wait`: its client polls until "
+        "its time slice ends.\n",
         "![instructions per operation](instructions.svg)\n",
         "## What recording costs\n",
         "A request is exact; `usertests -q` runs once each way, and such runs differ by about 1 %.\n",
@@ -258,8 +258,8 @@ def page(record: Record) -> str:
         "1,000 requests of 4 KiB from 8 clients, each of which makes its data up and checks every byte of the answer; "
         "one server. By the clock a host can show as many harts as it has free cores, and each hart beyond that takes "
         "turns with the others. So there is a second measure: all harts run at the same time, and how many "
-        "requests there are for each million instructions of the hart that executes most is what would bound a machine with a core for each hart. Waiting for locks is "
-        "in it, `wfi` is not. Bare requests of 64 bytes, with no work at the client, did not rise when they were "
+        "requests there are for each million instructions of the hart that executes most is what would bound a machine "
+        "with a core for each hart. Waiting for locks is in it, `wfi` is not. Bare requests of 64 bytes, with no work at the client, did not rise when they were "
         "tried on a busy host.\n"
         f"Measured by {sentence(record['made']['clocked'])}, {loads(record['made']['clocked'])}.\n",
         throughput,
