@@ -97,9 +97,33 @@ def events_table(record: Record) -> str:
     untraced, all_traced = counts["crypto64_untraced"], counts["crypto64_all_traced"]
     each, least = (all_traced - untraced) / records, BARE_EVENT * records + words
     return rows(["event", "records", "arguments"], body) + (
-        f"\n{records} records with {words} arguments; {each:.1f} instructions a record, all told. Slot, clock and "
-        f"stores alone ({BARE_EVENT} and one for each argument) are {least} instructions, {100 * least / untraced:.1f} % of "
-        f"the request; 5 % are {untraced / 20:.0f}, or {untraced / 20 / records:.1f} for each record.\n"
+        f"\n{records} records with {words} arguments; {each:.1f} instructions a record, all told. Slot, clock "
+        f"and stores alone ({BARE_EVENT} and one for each argument) are {least} instructions, "
+        f"{100 * least / untraced:.1f} % of the request; 5 % are {untraced / 20:.0f}, or {untraced / 20 / records:.1f} for each record.\n"
+    )
+
+
+def throughput_table(throughput: Record) -> str:
+    """Requests by number of harts, by instructions and by the clock."""
+    one = throughput["1"]
+    return rows(
+        [
+            "harts",
+            "requests per million instructions of the busiest hart",
+            "times one hart's",
+            "requests per second by the clock",
+            "times one hart's",
+        ],
+        [
+            [
+                n,
+                f"{row['requests_per_million']:.1f}",
+                f"{row['requests_per_million'] / one['requests_per_million']:.2f}",
+                f"{row['requests_per_second']:,.0f}",
+                f"{row['requests_per_second'] / one['requests_per_second']:.2f}",
+            ]
+            for n, row in throughput.items()
+        ],
     )
 
 
@@ -209,26 +233,6 @@ def loads(m: dict[str, str]) -> str:
 
 def page(record: Record) -> str:
     """The text of docs/benchmarks/README.md."""
-    one = record["throughput"]["1"]
-    throughput = rows(
-        [
-            "harts",
-            "requests per million instructions of the busiest hart",
-            "times one hart's",
-            "requests per second by the clock",
-            "times one hart's",
-        ],
-        [
-            [
-                n,
-                f"{row['requests_per_million']:.1f}",
-                f"{row['requests_per_million'] / one['requests_per_million']:.2f}",
-                f"{row['requests_per_second']:,.0f}",
-                f"{row['requests_per_second'] / one['requests_per_second']:.2f}",
-            ]
-            for n, row in record["throughput"].items()
-        ],
-    )
     parts = [
         "# Benchmarks\n",
         'Made by `make bench BENCH_TREES="DIR..."`, which writes this page, the plots and `latest.json`. '
@@ -256,13 +260,14 @@ def page(record: Record) -> str:
         "![growth](growth.svg)\n",
         "## Throughput\n",
         "1,000 requests of 4 KiB from 8 clients, each of which makes its data up and checks every byte of the answer; "
-        "one server. By the clock a host can show as many harts as it has free cores, and each hart beyond that takes "
-        "turns with the others. So there is a second measure: all harts run at the same time, and how many "
-        "requests there are for each million instructions of the hart that executes most is what would bound a machine "
-        "with a core for each hart. Waiting for locks is in it, `wfi` is not. Bare requests of 64 bytes, with no work at the client, did not rise when they were "
+        "one server. By the clock a host can show as many harts as it has free cores, and each hart beyond "
+        "that takes turns with the others. So there is a second measure: all harts run at the same time, and "
+        "how many requests there are for each million instructions of the hart that executes most is what "
+        "would bound a machine with a core for each hart. Waiting for locks is in it, `wfi` is not. Bare "
+        "requests of 64 bytes, with no work at the client, did not rise when they were "
         "tried on a busy host.\n"
         f"Measured by {sentence(record['made']['clocked'])}, {loads(record['made']['clocked'])}.\n",
-        throughput,
+        throughput_table(record["throughput"]),
         "![throughput](throughput.svg)\n",
     ]
     if record.get("wall"):
