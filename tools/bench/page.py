@@ -99,7 +99,8 @@ def events_table(record: Record) -> str:
     return rows(["event", "records", "arguments"], body) + (
         f"\n{records} records with {words} arguments; {each:.1f} instructions a record, all told. Slot, clock "
         f"and stores alone ({BARE_EVENT} and one for each argument) are {least} instructions, "
-        f"{100 * least / untraced:.1f} % of the request; 5 % are {untraced / 20:.0f}, or {untraced / 20 / records:.1f} for each record.\n"
+        f"{100 * least / untraced:.1f} % of the request; 5 % are {untraced / 20:.0f}, "
+        f"or {untraced / 20 / records:.1f} for each record.\n"
     )
 
 
