@@ -6,6 +6,7 @@ Trees are clones of this one with a mutant's patch; `--only` keeps each to the p
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -210,6 +211,34 @@ def test_batch(tmp_path: Path) -> None:
         assert table[0] == "tree,B1,problem" and table[1].startswith("one,error,")
         assert table[2].startswith("two,,") and "no xv6 tree" in table[2]
     assert len((tmp_path / "out" / "joblog").read_text().splitlines()) == 3
+
+
+SSH = """#!/bin/sh
+while [ "${1#-}" != "$1" ]; do shift; done
+echo "$1" >> "$HOSTS"
+shift
+[ "$1" = -- ] && shift
+exec sh -c "$*"
+"""
+
+
+def test_batch_on_other_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--sshlogin goes to parallel, which has ssh start the check there; here ssh stays at home."""
+    for name in ("one", "two", "three"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(SSH)
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOSTS", str(tmp_path / "hosts"))
+    logins = ("--sshlogin", "1/upstairs", "--sshlogin", "1/downstairs")
+    done = submit("batch", tmp_path / "in", "--out", tmp_path / "out", *logins)
+    assert done.returncode == 0, done.stderr
+    hosts = (tmp_path / "hosts").read_text().split()
+    assert len(hosts) == 3 and set(hosts) <= {"upstairs", "downstairs"}
+    table = (tmp_path / "out" / "table.csv").read_text().splitlines()
+    assert len(table) == 4 and all("no xv6 tree" in row for row in table[1:])
 
 
 def test_every_finding_can_be_drawn() -> None:
