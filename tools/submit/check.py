@@ -116,6 +116,9 @@ def _probe(built: building.Build, guests: Path, options: Options, report: Report
     run_probes(lab, shape, chosen, options, report)
     decided = {id for p in chosen for id in p.ids}
     found = {f.id for f in report.findings}
+    for id, why in report.lacking.items():
+        if id not in report.tried:  # else another of its probes has decided it
+            report.undecided.setdefault(id, why)
     report.undecided = {k: v for k, v in report.undecided.items() if k not in found}
     report.passed += sorted(decided - found - set(report.undecided), key=_natural)
     if options.only:
@@ -172,6 +175,8 @@ def merge(report: Report, more: Report) -> None:
             room = max(0, EVIDENCE - len(same.evidence))
             same.evidence += [e for e in finding.evidence if e not in same.evidence][:room]
     report.notes += more.notes
+    report.tried |= more.tried
+    report.lacking.update({id: why for id, why in more.lacking.items() if id not in report.lacking})
     for id, why in more.undecided.items():
         report.undecided.setdefault(id, why)
 
@@ -179,9 +184,9 @@ def merge(report: Report, more: Report) -> None:
 def run_probe(bench: Bench, probe: Probe, lacking: str = "") -> None:
     """Runs one probe; what it cannot finish is undecided, and says why."""
     if lacking:
-        for id in probe.ids:
-            bench.undecided(id, lacking)
+        bench.report.lacking.update({id: lacking for id in probe.ids})
         return
+    bench.report.tried.update(probe.ids)
     try:
         probe.run(bench)
     except (Unanswered, GuestError, OSError) as error:

@@ -112,7 +112,9 @@ class Finding:
 
 @dataclass
 class Report:
-    """All that is said about one tree."""
+    """All that is said about one tree. tried: ids of the probes that ran; lacking: id -> what a probe of
+    it would need that is not there.
+    """
 
     tree: str
     shape: dict[str, Any] = field(default_factory=dict)
@@ -121,6 +123,8 @@ class Report:
     undecided: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    tried: set[str] = field(default_factory=set)
+    lacking: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the stable form other programs read."""

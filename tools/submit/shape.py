@@ -126,16 +126,9 @@ def learn(lab: Lab) -> Shape:
     shape.has_queue = "crypto_op" in lab.numbers and lab.elf.variable("shmem_queue") is not None
     shape.generation = "2024" if "crypto_op" in lab.numbers else "2025 (no server)"
     if "map_shared_pages" in lab.numbers:
-        for order in MAP_ORDERS:
-            found = _try_map(lab, shape, order)
-            if found is not None:
-                shape.map_order = order if found else _swapped(order)
-                break
+        shape.map_order = _map_order(lab, shape)
     if shape.map_order and "unmap_shared_pages" in lab.numbers:
-        for order in UNMAP_ORDERS:
-            if _try_unmap(lab, shape, order):
-                shape.unmap_order = order
-                break
+        shape.unmap_order = _unmap_order(lab, shape)
     if shape.map_order:
         shape.failure = _failure(lab, shape)
     _learn_server(lab, shape)
@@ -165,8 +158,36 @@ def _swapped(order: Order) -> Order:
     return tuple(other.get(name, name) for name in order)
 
 
-def _try_map(lab: Lab, shape: Shape, order: Order) -> Optional[bool]:
-    """True if the frames went from src to dst, False for the other way round, None if neither."""
+def _map_order(lab: Lab, shape: Shape) -> Optional[Order]:
+    """The order in which a page of one process comes to lie in another, the better the surer: only
+    that page, at the address returned. An order that is not this tree's may share something too (a pid
+    taken for an address, an address for a size), and a tree may share too much in its own.
+    """
+    best: tuple[int, ...] = ()
+    chosen = None
+    for order in MAP_ORDERS:
+        for swapped, score in _try_map(lab, shape, order):
+            if score > best:
+                best, chosen = score, _swapped(order) if swapped else order
+        if best and all(best[:-1]) and best[-1] == -1:
+            break
+    return chosen
+
+
+def _unmap_order(lab: Lab, shape: Shape) -> Optional[Order]:
+    """The order that takes a mapping away and nothing else; else the first that takes it away too."""
+    also = None
+    for order in UNMAP_ORDERS:
+        alone = _try_unmap(lab, shape, order)
+        if alone:
+            return order
+        also = also or (order if alone is None else None)
+    return also
+
+
+def _try_map(lab: Lab, shape: Shape, order: Order) -> list[tuple[bool, tuple[int, ...]]]:
+    """For each way round in which a frame went: was it from dst to src, and how sure is that?"""
+    found = []
     with lab.guest() as g:
         va = g.arena + PAGE
         g.main.fill(va, PAGE, 1)
@@ -176,21 +197,29 @@ def _try_map(lab: Lab, shape: Shape, order: Order) -> Optional[bool]:
         calls = Calls(g, Shape(order))
         by = g.main if "src" not in order else child
         by.fill(calls.pointer, 8, MARK)
+        value = 0
         try:
-            by.call("map_shared_pages", *calls.map_arguments(order, g.main, child, va, 64))
+            arguments = calls.map_arguments(order, g.main, child, va, 64)
+            value = by.call("map_shared_pages", *arguments).value
         except Unanswered as error:  # it may have worked and broken something else
             shape.trouble = shape.trouble or error.text
         after = g.look()
-        for src, dst, forward in ((g.main.pid, child.pid, True), (child.pid, g.main.pid, False)):
+        if "pointer" in order and not _stored(g, after, by):
+            return []
+        for src, dst, swapped in ((g.main.pid, child.pid, False), (child.pid, g.main.pid, True)):
             page = after.page(src, va)
-            new = set(after.pages.get(dst, {})) - set(before.pages.get(dst, {}))
-            if page and any(after.pages[dst][v].pa == page.pa for v in new):
-                stored = "pointer" not in order or _stored(g, after, by)
-                return forward if stored else None
-    return None
+            new = sorted(set(after.pages.get(dst, {})) - set(before.pages.get(dst, {})))
+            at = [v for v in new if page and after.pages[dst][v].pa == page.pa]
+            if at:
+                score = (int(at[0] == new[0]), int(at[0] <= value < at[0] + PAGE), -len(new))
+                found.append((swapped, score))
+    return found
 
 
-def _try_unmap(lab: Lab, shape: Shape, order: Order) -> bool:
+def _try_unmap(lab: Lab, shape: Shape, order: Order) -> Optional[bool]:
+    """Does a mapping go again with this order of arguments? True: it alone; False: not at all; None:
+    with more than it.
+    """
     with lab.guest() as g:
         child = g.fork(1)
         calls = Calls(g, shape)
@@ -210,8 +239,10 @@ def _try_unmap(lab: Lab, shape: Shape, order: Order) -> bool:
         finally:
             shape.unmap_order = None
         after = g.look()
-        stored = "pointer" not in order or _stored(g, after, child)
-        return bool(new) and stored and not new & set(after.pages.get(child.pid, {}))
+        gone = set(mapped.pages.get(child.pid, {})) - set(after.pages.get(child.pid, {}))
+        if not new or not new <= gone or "pointer" in order and not _stored(g, after, child):
+            return False
+        return True if gone == new else None
 
 
 def _learn_server(lab: Lab, shape: Shape) -> None:

@@ -137,8 +137,9 @@ def coming_and_going(bench: Bench) -> None:
             counts = []
             for _round in range(3):
                 outcome = _one_round(bench, g, calls, undo)
-                if outcome.error or not outcome.accepted:
-                    bench.undecided("L4", f"owner and holder don't come and go: {outcome}")
+                if outcome.answer is None or outcome.answer.failed:
+                    how = str(outcome) if outcome.error else "the mapping fails"
+                    bench.undecided("L4", f"owner and holder don't come and go: {how}")
                     return
                 counts.append(len(g.quiet().free.frames))
             lost[undo] = (counts[1] - counts[2], counts)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tools.submit.probes.base import Bench, Probe, one_mapping
 
+CALLS = ("sys_map_shared_pages", "sys_unmap_shared_pages", "sys_crypto_op")
 Code = list[tuple[int, str]]  # address and text of each instruction
 BARRIER = (
     r"fence(\s|$)|amo\w+\.\w+\.(aqrl|rl)|sc\.\w\.(aqrl|rl)"  # orders stores before those after
@@ -54,7 +55,9 @@ def narrow_fetch(bench: Bench) -> None:
     """argint() stores 4 bytes; a local that is then read as 8 has an upper half nobody wrote."""
     functions = disassembly(bench, Path(bench.lab.elf.path))
     fetches = narrow_stores(functions)
-    for name in ("sys_map_shared_pages", "sys_unmap_shared_pages", "sys_crypto_op"):
+    if not set(CALLS) & set(functions):
+        bench.undecided("X7", "none of the assignment's system calls is there")
+    for name in CALLS:
         narrow: set[str] = set()
         written: set[str] = set()
         pointer = ""
