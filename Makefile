@@ -75,7 +75,7 @@ KERNEL_SOURCES := $(sort $(wildcard kernel/*/*.c kernel/*/*.S))
 KERNEL_OBJECTS := $(patsubst %,$O%.o,$(basename $(KERNEL_SOURCES)))
 
 # The programs: every C file in user/ that is neither library nor a further part of a program.
-LIBRARY := ulib printf umalloc usys sweep
+LIBRARY := ulib printf umalloc usys sweep dice
 usertests_PARTS := $(patsubst user/%.c,%,$(wildcard user/usertests_*.c))
 shmtrace_PARTS := $(patsubst user/%.c,%,$(wildcard user/shmtrace_*.c))
 fuzz_PARTS := $(patsubst user/%.c,%,$(wildcard user/fuzz_*.c))

@@ -14,6 +14,7 @@
 #include "kernel/param.h"
 #include "kernel/riscv.h"
 #include "kernel/syscall.h"
+#include "user/dice.h"
 #include "user/fuzz.h"
 #include "user/sweep.h"
 #include "user/user.h"
@@ -42,37 +43,32 @@ static uint64 calls_made(void) {
   return __atomic_load_n(&shared->made, __ATOMIC_RELAXED);
 }
 
-// A place for this process in the table of those at work; -1 if all are taken.
-static int take_slot(void) {
+// A slot for a process that a worker has forked, behind those that the workers have by their place; 0 if all are taken.
+static struct fuzz_slot *take_slot(void) {
   int pid = getpid();
-  for (int i = 0; i < FUZZ_SLOTS; i++) {
+  for (struct fuzz_slot *s = shared->slot + shared->workers; s < shared->slot + FUZZ_SLOTS; s++) {
     int none = 0;
-    if (__atomic_compare_exchange_n(&shared->slot[i].pid, &none, pid, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
-      return i;
+    if (__atomic_compare_exchange_n(&s->pid, &none, pid, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+      return s;
   }
-  return -1;
+  return 0;
+}
+
+static void begin(struct fuzz_slot *mine, uint64 number) {
+  mine->number = dice_state = number;
+  mine->count = 0;
 }
 
 // What a worker does from its first call on, and each process that it forks.
-static void work(uint64 number, int calls) {
-  int slot = take_slot();
-  if (slot < 0)
-    exit(0);
-  struct fuzz_slot *mine = &shared->slot[slot];
-  mine->number = number;
-  mine->count = 0;
-  seed_choices(number);
+static void work(struct fuzz_slot *mine, int calls) {
   for (int i = 0; i < calls && !__atomic_load_n(&shared->stop, __ATOMIC_RELAXED); i++) {
     __atomic_fetch_add(&mine->count, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&shared->made, 1, __ATOMIC_RELAXED);
     if (random_call(mine) != FORKED)
       continue;
-    if ((slot = take_slot()) < 0)
+    if ((mine = take_slot()) == 0)
       exit(0);
-    mine = &shared->slot[slot];
-    mine->count = 0;
-    mine->number = choice_number() + 1; // the parent's stays as it is
-    seed_choices(mine->number);
+    begin(mine, dice_state + 1); // the parent's stays as it is
     i = calls - CHILD_CALLS;
   }
   mine->pid = 0;
@@ -84,7 +80,10 @@ static int start_worker(uint64 seed, int place, int generation) {
   if (pid == 0) {
     for (int fd = 0; fd < 3; fd++)
       close(fd); // the console is not ours to read
-    work((seed * 1000003 + place) * 1000003 + generation, WORKER_CALLS);
+    struct fuzz_slot *mine = &shared->slot[place];
+    mine->pid = getpid();
+    begin(mine, (seed * 1000003 + place) * 1000003 + generation);
+    work(mine, WORKER_CALLS);
   }
   return pid;
 }
@@ -123,11 +122,12 @@ static void watch(void) {
 static void foreman(int owner, uint64 seed, uint64 calls, int workers) {
   int pids[FUZZ_SLOTS], generation[FUZZ_SLOTS] = {0};
   uint64 va = map_shared_pages(owner, getpid(), (uint64)area, sizeof(area));
-  if (va == ~0UL)
+  if (va == ~0UL || sbrklazy(FUZZ_OWN * PGSIZE) == SBRK_ERROR)
     exit(2);
   shared = (struct fuzz_shared *)va;
   shared->owner = owner;
   shared->foreman = getpid();
+  shared->workers = workers;
   int watchman = fork();
   if (watchman == 0)
     watch();
@@ -141,7 +141,7 @@ static void foreman(int owner, uint64 seed, uint64 calls, int workers) {
     if (pid < 0)
       sleep(1);
     for (int j = 0; j < workers; j++)
-      if (j == i || pids[j] < 0) // gone, or not begun for want of memory or slots
+      if (j == i || pids[j] < 0) // gone, or not begun for want of memory
         pids[j] = start_worker(seed, j, ++generation[j]);
   }
   shared->stop = 1;
@@ -161,6 +161,10 @@ static int run(uint64 seed, uint64 calls, int workers) {
     foreman(owner, seed, calls, workers);
   if (pid < 0 || wait(&status) != pid || status != 0) {
     printf("fuzz: the foreman ended with status %d\n", pid < 0 ? -1 : status);
+    return 1;
+  }
+  if (shared->disturbed) {
+    printf("fuzz: %lu calls changed what decides the run\n", shared->disturbed);
     return 1;
   }
   trace_control(1, mask);

@@ -10,6 +10,7 @@
 #include "kernel/riscv.h"
 #include "kernel/stat.h"
 #include "kernel/syscall.h"
+#include "user/dice.h"
 #include "user/sweep.h"
 #include "user/user.h"
 
@@ -18,19 +19,11 @@
 #define CALLS 150        // by each worker in a round
 #define SETTLE_TICKS 100 // how long orphans may take to go
 
-static uint64 state;        // of the random numbers
 static int home_pid;        // the process that runs the rounds
 static uchar *shared_pages; // its two pages that workers map
 static int fds[6];          // a worker's files, -1 where there is none
 static uint64 mapped[4];    // a worker's mappings, 0 where there is none
 static int grown;           // bytes a worker's heap has grown by
-
-static uint dice(uint sides) {
-  state = state * 6364136223846793005 + 1442695040888963407;
-  return (state >> 33) % sides;
-}
-
-#define PICK(list) (list)[dice(sizeof(list) / sizeof((list)[0]))]
 
 static const char *path(void) {
   static const char *const paths[] = {"a",
@@ -355,7 +348,7 @@ static void (*const actions[])(void) = {do_open,  do_open,  do_close,  do_dup,  
                                         do_share, do_share, do_crypto, do_small, do_raw,   do_raw};
 
 static void work(uint64 seed) {
-  state = seed;
+  dice_state = seed;
   for (uint i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
     fds[i] = -1;
   for (int i = 0; i < CALLS; i++)

@@ -3,6 +3,7 @@
 // are counted by whoever ran it.
 #include "kernel/types.h"
 #include "kernel/riscv.h"
+#include "user/dice.h"
 #include "user/user.h"
 
 #define WORKERS 8
@@ -16,13 +17,7 @@ struct board {
 
 static volatile struct board *board;
 static char area[PAGES * PGSIZE] __attribute__((aligned(4096)));
-static uint64 state;
 static int parent;
-
-static uint dice(uint sides) {
-  state = state * 6364136223846793005 + 1442695040888963407;
-  return (state >> 33) % sides;
-}
 
 // A page or several of a relative into the caller, used, and given back or left to exit.
 static void borrow(int from) {
@@ -96,7 +91,7 @@ static void work(void) {
 
 // A worker sees the board by mapping it: fork would give it a copy.
 static int start(int slot) {
-  uint64 seed = state ^ dice(1u << 31);
+  uint64 seed = dice_any();
   int pid = fork();
   if (pid != 0)
     return pid < 0 ? 0 : pid;
@@ -104,7 +99,7 @@ static int start(int slot) {
   if (va == ~0UL)
     exit(1);
   board = (struct board *)va;
-  state = seed + slot;
+  dice_state = seed + slot;
   work();
   return 0;
 }
@@ -115,7 +110,7 @@ int main(int argc, char *argv[]) {
     return 2;
   }
   int end = uptime() + atoi(argv[1]), generations = 0;
-  state = argc > 2 ? atoi(argv[2]) : 1;
+  dice_state = argc > 2 ? atoi(argv[2]) : 1;
   parent = getpid();
   static char page[PGSIZE] __attribute__((aligned(4096)));
   board = (struct board *)page;

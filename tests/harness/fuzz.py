@@ -50,7 +50,7 @@ def last_calls(guest: Guest) -> Iterator[str]:
     kernel = open_guest(str(guest.kernel), ram=str(guest.ram))
     found = Elf(str(PROGRAM)).variable("area")
     names = failpoint.calls()
-    slot = struct.Struct("<iIQQ6Q")
+    slot = struct.Struct("<i4xQQQ6Q")
     for p in Processes(kernel).used:
         if p.name != "fuzz" or p.root is None or found is None:
             continue
@@ -58,8 +58,8 @@ def last_calls(guest: Guest) -> Iterator[str]:
             data = read_user(kernel, p.root, found[0], 4096)
         except GuestError:
             continue
-        for at in range(32, 32 + 48 * slot.size, slot.size):
-            pid, call, number, count, *args = slot.unpack_from(data, at)
+        for at in range(48, 48 + 48 * slot.size, slot.size):
+            pid, number, count, call, *args = slot.unpack_from(data, at)
             if pid:
                 listed = ", ".join(f"{a:#x}" for a in args)
                 name = names.get(call, str(call))
