@@ -14,7 +14,8 @@
 #define SKIP 60    // accesses of a hart between two that are watched, about
 #define HOLD 50000 // parts of a second an access is held up for: one
 #define SLOTS 256
-#define REPORTED 128 // pairs of places that are reported once
+#define REPORTED 128       // pairs of places that are reported once
+#define ATTEMPTS (1 << 26) // of all harts to meet at the planted race: then the run fails for want of its report
 
 enum kind { READ = 0, WRITE = 1, MARKED = 2 };
 
@@ -38,10 +39,20 @@ static int countdown[NCPU];        // a hart's own, roughly: atomic
 static int busy[NCPU];             // a hart's own: in here, and what it calls is not watched
 static uint64 seen[REPORTED][2];   // atomic
 int planted_race;
-static int watching; // set once
+static int watching;    // set once
+static int proven;      // two harts have met; set once
+static uint32 attempts; // to meet; atomic
 
-void races_begin(void) {
+void races_watch(void) {
+  __atomic_store_n(&proven, ncpu == 1, __ATOMIC_RELAXED); // nobody to meet
   __atomic_store_n(&watching, 1, __ATOMIC_RELEASE);
+  for (int i = 0; i < ncpu; i++)
+    ring_hart(i);
+}
+
+int races_unproven(void) {
+  return __atomic_load_n(&watching, __ATOMIC_ACQUIRE) && !__atomic_load_n(&proven, __ATOMIC_RELAXED) &&
+         __atomic_fetch_add(&attempts, 1, __ATOMIC_RELAXED) < ATTEMPTS;
 }
 
 // Is this pair of places new? Atomic, so that two harts don't tell the same.
@@ -68,6 +79,8 @@ static void report(const struct access *a, const struct access *b) {
     printf("race: %s of %lu bytes at 0x%lx, pc 0x%lx, hart %d, and %s of %lu bytes at 0x%lx, pc 0x%lx, hart %d\n",
            kind_name(a->kind), a->size, a->address, a->pc, a->hart, kind_name(b->kind), b->size, b->address, b->pc,
            b->hart);
+  if (a->address == (uint64)&planted_race)
+    __atomic_store_n(&proven, 1, __ATOMIC_RELAXED);
 }
 
 static uint64 code_of(const struct access *a) {

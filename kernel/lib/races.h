@@ -8,12 +8,21 @@
 #define WRITE_ONCE(word, value) (*(volatile __typeof__(word) *)&(word) = (value))
 
 #ifdef RACES
-void races_begin(void); // every hart has its tp: watch from now on
 extern int planted_race;
+void races_watch(void);   // from now on; rings the other harts
+int races_unproven(void); // has watching begun, but nothing been found yet?
 
-// A race on purpose, at each turn of every scheduler: a run that does not report it has not watched.
+// A race on purpose, at the first turn of every scheduler after watching has begun: a run that does not report it has
+// not watched. Each hart stays at it until two have met, so nothing has to happen at the right moment.
 static inline void plant_race(void) {
-  planted_race++;
+  while (races_unproven())
+    planted_race++;
+}
+
+// Every hart has its tp, and comes to its scheduler when it is rung.
+static inline void races_begin(void) {
+  races_watch();
+  plant_race();
 }
 #else
 static inline void races_begin(void) {}

@@ -18,6 +18,11 @@ LINE = re.compile(
 )
 
 
+def is_planted(line: str) -> bool:
+    """Whether it is the race that is there on purpose (kernel/lib/races.h)."""
+    return line.startswith("planted_race:")
+
+
 def found(guest: Guest) -> list[str]:
     """The pairs of accesses that raced so far, each once, with functions, lines and the variable."""
     kernel = open_guest(str(guest.kernel), ram=str(guest.ram))
