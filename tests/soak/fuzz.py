@@ -15,7 +15,7 @@ MINUTES = 120
 SEEDS = 20
 CALLS = 500_000  # of each seed
 EACH = 25_000  # of a round
-HARTS = (1, 3, 8, 1, 3)  # of the seeds in turn, with and without the debug kernel's checks in turn too
+HARTS = (1, 3, 8, 1, 3)  # of the seeds in turn; every second has the debug kernel
 GUESTS = 2  # at a time: one on few harts leaves much of a host idle
 
 
@@ -34,7 +34,7 @@ def one(number: int, end: float) -> tuple[int, int, int]:
                 try:
                     more, result = fuzz.rounds(guest, number * 1000 + rounds, EACH, EACH)
                 except GuestFailure:
-                    print(f"  seed {number} fails in round {rounds}; its console: {log}", flush=True)
+                    print(f"  seed {number} fails in round {rounds}: see {log}", flush=True)
                     raise
                 made, good, rounds = made + more, good + result, rounds + 1
             fuzz.check_disk(guest)
