@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,12 @@ from tests.harness.guest import Boot, Guest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declares the markers and keeps temporary files inside the tree."""
+    """Declares the markers, keeps temporary files inside the tree, and lets ^C end what tests start.
+
+    A shell without a terminal starts what runs in the background with ^C ignored, for its children too.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers", "no_audit(why): the guest is left in a state no audit can judge"
     )

@@ -40,11 +40,16 @@ def plant(name: str, folder: Path) -> Path:
         if source.is_file() and not file.startswith(("tests/", ".")):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
-    patch = ["git", "apply", "--whitespace=nowarn", str(path(name))]
+    apply(name, folder)
+    return folder
+
+
+def apply(name: str, folder: Path, reverse: bool = False) -> None:
+    """Patches a copy of the tree, or takes the patch out again. Raises CalledProcessError."""
+    patch = ["git", "apply", *["-R"][: int(reverse)], "--whitespace=nowarn", str(path(name))]
     # Not as a part of the repository around it, where the folder is ignored.
     outside = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.resolve().parent)}
     subprocess.run(patch, cwd=folder, check=True, env=outside)
-    return folder
 
 
 def _files() -> list[str]:

@@ -237,9 +237,34 @@ static void rewrite_header(uint64 both_sizes) {
   }
 }
 
+// The same at the worst moment: after the server has read the header, before it is done. A server that looked again
+// would write behind the data. Whether the moment was met is known afterwards: the smaller size was served.
+static void rewrite_late(uint64 unused) {
+  enum { DATA = 1 << 20, BEHIND = 64, TRIES = 100, HITS = 3 };
+  (void)unused;
+  struct crypto_op *op = new_request(DATA + BEHIND);
+  volatile struct crypto_op *v = op;
+  const uchar *behind = op->payload + KEY_SIZE + DATA;
+  for (int i = 0, hits = 0; i < TRIES && hits < HITS; i++) {
+    v->data_size = DATA;
+    v->state = CRYPTO_OP_STATE_INIT;
+    WANT(crypto_op(op, request_size(op)), 0);
+    for (int j = i % 50 * 4000; j > 0 && v->state == CRYPTO_OP_STATE_INIT; j--)
+      ;
+    v->data_size = DATA + BEHIND;
+    __sync_synchronize(); // the size before the look at the state
+    int early = v->state == CRYPTO_OP_STATE_INIT;
+    crypto_wait(op);
+    hits += early && v->state == CRYPTO_OP_STATE_DONE;
+    for (int j = 0; j < BEHIND; j++)
+      WANT(behind[j], 0);
+  }
+}
+
 static void crypto_rewritten(void) {
   must_live(rewrite_header, 0);
   must_live(rewrite_header, 1);
+  must_live(rewrite_late, 0);
   must_live(one_client, 1);
 }
 

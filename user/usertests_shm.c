@@ -15,6 +15,8 @@ static uint64 take(uint64 va, uint64 size) {
 
 // Writes on either side are seen on the other.
 static void exchange(uint64 va) {
+  for (uint64 page = 0; page < 3; page++)
+    ((volatile uchar *)va)[page * PAGE] = 0; // the copy is this side's: the parent keeps its frames
   volatile uchar *here = (volatile uchar *)take(va, 3 * PAGE);
   for (uint64 i = 0; i < 3 * PAGE; i++)
     WANT(here[i], i % 251);
@@ -23,8 +25,8 @@ static void exchange(uint64 va) {
 }
 
 static void shm_both_ways(void) {
-  uchar *own = (uchar *)PGROUNDUP(sbrk(4 * PAGE));
-  for (uint64 i = 0; i < 3 * PAGE; i++)
+  uchar *own = (uchar *)PGROUNDUP(sbrklazy(4 * PAGE));
+  for (uint64 i = 3 * PAGE; i-- > 0;) // the last page first, so that no frame follows the one of the page before
     own[i] = i % 251;
   with_child(exchange, (uint64)own);
   for (uint64 i = 0; i < 3 * PAGE; i++)

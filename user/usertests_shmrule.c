@@ -233,7 +233,9 @@ static void permissions(uint64 va) {
 }
 
 static void shm_permissions(void) {
-  with_child(permissions, own_pages(1));
+  uint64 va = own_pages(1);
+  *(volatile ushort *)va = 0x8082; // ret, or jumping there could be deadly even if it is allowed
+  with_child(permissions, va);
 }
 
 // A destination full to the top of user memory has no room, and an exhausted machine no frames: -1, and all as before.
