@@ -29,12 +29,13 @@ typedef uint64 *pagetable_t; // 512 page-table entries
   })
 
 // Where the function returns to, if asked for at its beginning. gcc's own __builtin_return_address() saves ra on the
-// stack.
-static inline __attribute__((always_inline)) uint64 return_address(void) {
-  uint64 ra;
-  asm volatile("mv %0, ra" : "=r"(ra));
-  return ra;
-}
+// stack. A macro, so that to debuggers the function's first instruction is its own.
+#define return_address()                                                                                               \
+  ({                                                                                                                   \
+    uint64 ra_;                                                                                                        \
+    asm volatile("mv %0, ra" : "=r"(ra_));                                                                             \
+    ra_;                                                                                                               \
+  })
 
 static inline uint64 r_sp(void) {
   uint64 sp;
