@@ -1,5 +1,5 @@
-// nap TIMES: wakes so many times, a tick apart, for a moment: the tick comes to hart 0, which rings another hart for it,
-// and that hart sets its timer anew before it ever comes to anything.
+// nap TIMES: wakes so many times, a tick apart, for a moment: the tick comes to hart 0, which rings another hart for
+// it, and that hart sets its timer anew before it ever comes to anything.
 #include "user/user.h"
 
 int main(int argc, char *argv[]) {
