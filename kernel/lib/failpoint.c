@@ -3,11 +3,13 @@
 //   KIND N       the Nth allocation of that kind fails, counted from 1
 //   KIND N on    and all that follow
 //   KIND new     the first one fails that comes by a path of calls by which none has failed yet
+//   any new      the same of whatever kind but write, which the file system never recovers from
 //   off          none fails any more
 //   forget       every path is new again
 //   kill         all victims but the caller are killed
-// Reading gives one line: what was armed, how many allocations of that kind victims have asked for, how many failed,
-// and for the last one that failed: the system call it was in (0: none, a page fault), what that returned, the path.
+// Reading gives one line: the kind that failed, or that was armed if none did; how many allocations of the armed kind
+// victims have asked for, how many failed, and for the last one that failed: the system call it was in (0: none, a page
+// fault), what that returned, the path.
 #include "kernel/lib/failpoint.h"
 #include "kernel/file.h"
 #include "kernel/ipc/server.h"
@@ -25,14 +27,16 @@ static const char *const names[] = {
 #define X(name) [FAIL_##name] = #name,
     FAIL_KINDS(X)
 #undef X
+        "any",
 };
+#define ANY FAIL_KIND_COUNT
 
 enum mode { OFF, NTH, FROM_NTH, NEW_PATH };
 
 // One plan at a time, made by one driver; the fields that victims change are atomic.
 static struct {
-  int mode; // enum mode; OFF last when a plan is made
-  enum fail_kind kind;
+  int mode;            // enum mode; OFF last when a plan is made
+  enum fail_kind kind; // or ANY
   uint64 n;
   uint64 asked;  // atomic
   uint64 failed; // atomic
@@ -41,6 +45,7 @@ static struct {
 // The last failure. Its process alone writes it, but for two at the same moment in FROM_NTH, where either is right.
 static struct {
   struct proc *process;
+  enum fail_kind kind;
   uint64 call;   // 0: not in a system call
   uint64 result; // of that
   int returned;
@@ -59,8 +64,8 @@ static int is_victim(struct proc *p) {
 }
 
 // 1 if this path has not been here before; it has from now on.
-static int is_new(const uint64 *path, int depth) {
-  uint64 hash = plan.kind + 1;
+static int is_new(enum fail_kind kind, const uint64 *path, int depth) {
+  uint64 hash = kind + 1;
   for (int i = 0; i < depth; i++)
     hash = (hash ^ path[i]) * 0x100000001b3;
   hash |= 1; // not 0
@@ -76,18 +81,20 @@ static int is_new(const uint64 *path, int depth) {
 
 int fail_here(enum fail_kind kind) {
   int mode = __atomic_load_n(&plan.mode, __ATOMIC_ACQUIRE);
-  struct proc *p = mode == OFF || kind != plan.kind ? 0 : myproc();
+  int meant = kind == plan.kind || (plan.kind == ANY && kind != FAIL_write);
+  struct proc *p = mode != OFF && meant ? myproc() : 0;
   if (!is_victim(p))
     return 0;
   uint64 path[DEPTH] = {0};
   uint64 count = __atomic_add_fetch(&plan.asked, 1, __ATOMIC_RELAXED);
   int depth = backtrace(__builtin_frame_address(0), path, DEPTH);
-  if (mode == NEW_PATH ? !is_new(path, depth) : mode == NTH ? count != plan.n : count < plan.n)
+  if (mode == NEW_PATH ? !is_new(kind, path, depth) : mode == NTH ? count != plan.n : count < plan.n)
     return 0;
   if (mode != FROM_NTH && __atomic_exchange_n(&plan.mode, OFF, __ATOMIC_RELAXED) == OFF)
     return 0;
   __atomic_fetch_add(&plan.failed, 1, __ATOMIC_RELAXED);
   failure.process = p;
+  failure.kind = kind;
   failure.call = of[p - proc].call;
   failure.returned = 0;
   failure.depth = depth;
@@ -146,10 +153,10 @@ static int kill_victims(void) {
 // Makes the plan that a kind's line describes: 0, or -1.
 static int arm(const char *kind, const char *which, int on) {
   int k = 0;
-  while (k < FAIL_KIND_COUNT && !is(kind, names[k]))
+  while (k <= ANY && !is(kind, names[k]))
     k++;
   int mode = is(which, "new") ? NEW_PATH : on ? FROM_NTH : NTH;
-  if (k == FAIL_KIND_COUNT || (mode != NEW_PATH && number(which) == 0))
+  if (k > ANY || (k == ANY && mode != NEW_PATH) || (mode != NEW_PATH && number(which) == 0))
     return -1;
   plan.kind = k;
   plan.n = number(which);
@@ -186,7 +193,8 @@ static int append(char *line, int length, const char *format, ...) {
 
 static int failpoint_read(struct span dst) {
   char line[LINE_MAX];
-  int n = append(line, 0, "%s asked %lu failed %lu", names[plan.kind], plan.asked, plan.failed);
+  int n = append(line, 0, "%s asked %lu failed %lu", names[failure.process ? failure.kind : plan.kind], plan.asked,
+                 plan.failed);
   if (failure.process) {
     n = append(line, n, " call %lu %s %ld path", failure.call, failure.returned ? "result" : "open",
                (long)failure.result);

@@ -48,7 +48,7 @@ COMMANDS = (
 )
 
 REPORT = re.compile(
-    r"^fail: (?P<plan>[\w ]+): status (?P<status>-?\d+): \w+ asked (?P<asked>\d+) failed (?P<failed>\d+)"
+    r"^fail: [\w ]+: status (?P<status>-?\d+): (?P<kind>\w+) asked (?P<asked>\d+) failed (?P<failed>\d+)"
     r"(?: call (?P<call>\d+) (?P<how>result|open) (?P<result>-?\d+) path(?P<path>[ 0-9a-fx]*))?$",
     re.M,
 )
@@ -107,8 +107,7 @@ def fail(guest: Guest, options: str, command: str, timeout: float = 900) -> list
             result = int(report["result"]) if report["how"] == "result" else None
             path = tuple(int(pc, 16) for pc in (report["path"] or "").split())
             call = names.get(number, str(number)) if number else None
-            kind = report["plan"].split()[0]
-            found.append(Failure(command, kind, int(report["status"]), call, result, path))
+            found.append(Failure(command, report["kind"], int(report["status"]), call, result, path))
     if not REPORT.search(output):
         raise guest.fail(f"fail {options} {command}: no report")
     return found
