@@ -107,7 +107,9 @@ def fail(guest: Guest, options: str, command: str, timeout: float = 900) -> list
             result = int(report["result"]) if report["how"] == "result" else None
             path = tuple(int(pc, 16) for pc in (report["path"] or "").split())
             call = names.get(number, str(number)) if number else None
-            found.append(Failure(command, report["kind"], int(report["status"]), call, result, path))
+            found.append(
+                Failure(command, report["kind"], int(report["status"]), call, result, path)
+            )
     if not REPORT.search(output):
         raise guest.fail(f"fail {options} {command}: no report")
     return found

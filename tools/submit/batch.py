@@ -17,7 +17,7 @@ from typing import Any
 from tools.guest.memory import GuestError
 from tools.submit.build import OURS
 from tools.submit.check import Options
-from tools.submit.findings import CATALOGUE
+from tools.submit.findings import CATALOGUE, SEVERITIES, plain
 from tools.submit.report import STYLE
 
 SUBMIT = OURS / "tools/submit/submit"
@@ -50,17 +50,22 @@ def run(folder: Path, out: Path, options: Options, trees: int, logins: list[str]
     inner = [str(SUBMIT), "check", "{}", *flags, "--json", f"{stem}.json", "--html", f"{stem}.html"]
     quoted = " ".join(inner) + f" > {stem}.txt 2> {stem}.err"
     subprocess.run([*command, quoted], input="\n".join(map(str, subjects)), text=True, check=False)
-    rows = [(p.name, _read(out / f"{p.name}.json", out / f"{p.name}.err")) for p in subjects]
+    rows = [(p.name, read(out / f"{p.name}.json", out / f"{p.name}.err")) for p in subjects]
     write_table(out, rows)
     return 1 if any(row.get("findings") for _, row in rows) else 0
 
 
-def _read(path: Path, errors: Path) -> dict[str, Any]:
+def read(path: Path, errors: Path) -> dict[str, Any]:
+    """What a check wrote, as far as the table needs it: findings, or why there is no report."""
     try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError):
-        why = errors.read_text("utf-8", "replace").strip() if errors.is_file() else ""
-        return {"findings": [], "failed": why.splitlines()[-1] if why else "no report"}
+        found = json.loads(path.read_text("utf-8"))["findings"]
+        rows = [{name: f[name] for name in ("id", "severity", "sentence")} for f in found]
+        if all(r["id"] in CATALOGUE and r["severity"] in SEVERITIES for r in rows):
+            return {"findings": [{**r, "sentence": plain(str(r["sentence"]))} for r in rows]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass  # damaged, or the check did not come so far
+    why = errors.read_text("utf-8", "replace").strip() if errors.is_file() else ""
+    return {"findings": [], "failed": plain(why.splitlines()[-1]) if why else "no report"}
 
 
 def write_table(out: Path, rows: list[tuple[str, dict[str, Any]]]) -> None:

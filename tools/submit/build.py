@@ -16,7 +16,7 @@ from typing import Optional
 
 from tools.guest.memory import GuestError
 from tools.submit import sandbox
-from tools.submit.tree import Tree
+from tools.submit.tree import Tree, is_elf
 
 PREFIXES = ("riscv64-unknown-elf-", "riscv64-linux-gnu-")
 SECONDS = 90  # of processor time for one attempt; a tree takes about 10
@@ -91,7 +91,7 @@ def build(tree: Tree, jobs: int = 2) -> Build:
     made.prefix = prefix
     path = tree.root / kernel
     made.kernel = path if path.is_file() else None
-    made.programs = _programs(tree.root)
+    made.programs = programs_of(tree.root)
     return made
 
 
@@ -103,6 +103,11 @@ def _attempt(
         return Attempt(how, clean.bound, bound=True)
     command = ["make", f"-j{jobs}", f"TOOLPREFIX={prefix}", *flags, *goals]
     result = sandbox.run(command, tree.root, SECONDS)
+    return judge(how, result)
+
+
+def judge(how: str, result: sandbox.Result) -> Attempt:
+    """What make's output comes to."""
     if result.status == 0:
         return Attempt(how, "", result.output)
     found = ERROR.search(result.output)
@@ -148,19 +153,20 @@ def _names(tree: Tree, prefix: str) -> tuple[str, str, str]:
 
 def _drop_werror(tree: Tree) -> None:
     for makefile in [*tree.root.glob("*akefile"), *tree.root.glob("*/*akefile")]:
+        if not makefile.is_file():
+            continue
         text = makefile.read_text(encoding="utf-8", errors="surrogateescape")
         without = re.sub(r"-Werror(=\S+)?", "", text)
         makefile.write_text(without, encoding="utf-8", errors="surrogateescape")
 
 
-def _programs(root: Path) -> dict[str, Path]:
+def programs_of(root: Path) -> dict[str, Path]:
     """The user programs that were built, wherever this tree's Makefile puts them."""
     found: dict[str, Path] = {}
     for folder in ("user", "build/user", "."):
         for path in sorted((root / folder).glob("_*")):
-            with open(path, "rb") as file:
-                if path.is_file() and file.read(4) == b"\x7fELF":
-                    found.setdefault(path.name[1:], path)
+            if path.is_file() and is_elf(path):
+                found.setdefault(path.name[1:], path)
     return found
 
 

@@ -130,6 +130,8 @@ def main() -> int:
         return run_check(chosen, options)
     except GuestError as error:
         fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename or 'system'}: {error.strerror or error}")
     except KeyboardInterrupt:
         fail("interrupted")
     finally:

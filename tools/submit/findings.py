@@ -78,6 +78,11 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
+def plain(text: str) -> str:
+    """Text of a stranger's with nothing in it that a terminal would obey or an XML parser refuse."""
+    return "".join(c if c == "\n" or c.isprintable() else "?" for c in text)
+
+
 def docs_page(id: str) -> str:
     """Where docs explain the mistake."""
     return f"docs/mistakes/{id}.md"

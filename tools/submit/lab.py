@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -48,7 +49,8 @@ def numbers(build: Build) -> dict[str, int]:
     names += re.findall(r"^\s*X\(\d+, (\w+)\)", _text(root / "kernel/syscall.h"), re.M)
     names = [n for n in dict.fromkeys([*NEEDED, *OPTIONAL, *names]) if n not in ("name", "")]
     found: dict[str, int] = {}
-    source, obj = root / ".numbers.c", root / ".numbers.s"
+    name = f".numbers-{secrets.token_hex(8)}"  # which nothing in the tree can have
+    source, obj = root / f"{name}.c", root / f"{name}.s"
     while names:
         lines = ['#include "kernel/types.h"', '#include "kernel/syscall.h"']
         lines += [f"unsigned long number_{n} = SYS_{n};" for n in names]
@@ -56,7 +58,7 @@ def numbers(build: Build) -> dict[str, int]:
         command = [f"{build.prefix}gcc", "-w", "-I.", "-S", "-o", obj.name, source.name]
         result = sandbox.run(command, root, 60)
         if result.status == 0:
-            text = obj.read_text(encoding="ascii")
+            text = obj.read_text(encoding="ascii", errors="replace")
             pairs = re.findall(r"^number_(\w+):\s+\.dword\s+(\d+)", text, re.M)
             found = {n: int(v) for n, v in pairs}
             zeros = re.findall(r"^number_(\w+):\s+\.zero", text, re.M)
@@ -125,13 +127,16 @@ class Lab:
 
     def make_image(self, replaced: Optional[dict[str, Path]] = None) -> Path:
         """A disk image: the agent as /init, and the tree's programs, some of them `replaced`."""
-        stage = self.build.tree.root / f".probe{next(self._numbers)}"
-        (stage / "user").mkdir(parents=True)
+        stage = Path(tempfile.mkdtemp(prefix=".probe", dir=self.build.tree.root))
+        (stage / "user").mkdir()
         (stage / "README").write_text("probe\n", encoding="ascii")
         wanted = {n: p for n, p in self.build.programs.items() if n not in ("init", "usertests")}
         strip = f"{self.build.prefix}objcopy"
         for name, path in {**wanted, **(replaced or {}), "init": Path(self.agent.path)}.items():
-            subprocess.run([strip, "-S", str(path), str(stage / "user" / f"_{name}")], check=True)
+            command = [strip, "-S", str(path), str(stage / "user" / f"_{name}")]
+            if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+                self.build.programs.pop(name, None)
+                self.build.tree.notes.append(f"{path.name} is no program: left out")
         files = sorted(f"user/{p.name}" for p in (stage / "user").iterdir())
         for mkfs in self._mkfs(stage):
             plain = mkfs == "./mkfs-ours"

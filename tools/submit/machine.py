@@ -24,6 +24,7 @@ from typing import Any, Optional, Protocol, Sequence
 import numpy as np
 
 from tools.guest.memory import RAM_BASE, Extent, GuestError, Memory
+from tools.submit.findings import plain
 from tools.submit.stub import Stub
 
 QEMU = "qemu-system-riscv64"
@@ -276,7 +277,7 @@ class Machine:
     def panic(self) -> Optional[str]:
         """The message of a panic on the console; None if there was none."""
         found = PANIC.search(self.console)
-        return found[1].decode("ascii", "replace").strip() if found else None
+        return plain(found[1].decode("ascii", "replace")).strip() if found else None
 
     def _ram_stays(self) -> None:
         one = {"capability": "x-ignore-shared", "state": True}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from tools.guest.memory import GuestError
-from tools.submit.findings import CATALOGUE, Finding, Report
+from tools.submit.findings import CATALOGUE, Finding, Report, plain
 
 MARKS = {"error": "ERROR  ", "warning": "WARNING", "note": "NOTE   "}
 
@@ -38,7 +39,7 @@ def text(report: Report) -> str:
     for id, why in report.undecided.items():
         reasons.setdefault(why, []).append(id)
     lines += [f"undecided: {' '.join(ids)}: {why}" for why, ids in reasons.items()]
-    return "\n".join(lines) + "\n"
+    return plain("\n".join(lines) + "\n")
 
 
 def as_json(report: Report) -> str:
@@ -66,7 +67,7 @@ def junit(report: Report) -> str:
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(len(report.findings)))
     suite.set("skipped", str(len(report.undecided)))
-    return ElementTree.tostring(suite, encoding="unicode") + "\n"
+    return plain(ElementTree.tostring(suite, encoding="unicode") + "\n")
 
 
 def gradescope(report: Report, rubric: Path) -> str:
@@ -75,6 +76,8 @@ def gradescope(report: Report, rubric: Path) -> str:
     """
     try:
         points = {str(k): float(v) for k, v in json.loads(rubric.read_text("utf-8")).items()}
+        if not all(map(math.isfinite, points.values())):
+            raise ValueError("points without end")
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise GuestError(f"{rubric}: not a rubric, an object of ids and points ({error})") from None
     unknown = sorted(set(points) - set(CATALOGUE))

@@ -1,4 +1,5 @@
-"""Runs a stranger's commands: no network, nothing writable but one folder, bounded in everything.
+"""Runs a stranger's commands: no network, nothing writable but one folder, bounded in everything. What it
+leaves behind in that folder are files, folders and links between them.
 
 Relies on bubblewrap. A command that reaches a bound is ended with all its processes, and the result
 says which bound it was.
@@ -12,6 +13,7 @@ import resource
 import select
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from dataclasses import dataclass
@@ -81,7 +83,25 @@ def run(
     user = FIRST_USER + os.getpid() * 64 % 1_000_000_000 + next(_users) % 64
     if os.geteuid() == 0:
         _give_away(folder, user)
-    return _watch([*line, "--", *command], folder, seconds, idle, user)
+    result = _watch([*line, "--", *command], folder, seconds, idle, user)
+    defuse(folder)
+    return result
+
+
+def defuse(folder: Path) -> None:
+    """Removes what would lead whoever opens a file of the folder elsewhere, or make him wait: links out of
+    it, pipes, sockets, devices.
+    """
+    inside = os.path.realpath(folder) + os.sep
+    for where, folders, files in os.walk(folder):
+        for path in (os.path.join(where, name) for name in (*folders, *files)):
+            mode = os.lstat(path).st_mode
+            if stat.S_ISLNK(mode):
+                harmless = os.path.exists(path) and os.path.realpath(path).startswith(inside)
+            else:
+                harmless = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+            if not harmless:
+                os.unlink(path)
 
 
 _users = itertools.count()

@@ -15,6 +15,7 @@ from typing import Callable, Iterator, Optional
 from tools.guest import GuestError, Kernel
 from tools.guest.elf import Elf
 from tools.guest.stack import Frame, kernel_frames
+from tools.submit.findings import plain
 from tools.submit.look import Glance, Look
 from tools.submit.machine import Machine
 
@@ -172,8 +173,7 @@ class Session:
     @property
     def console(self) -> str:
         """What the guest printed, with nothing in it that a terminal would obey."""
-        text = self.machine.console.decode("ascii", "replace").replace("\r", "")
-        return "".join(c if c == "\n" or " " <= c <= "~" else "?" for c in text)
+        return plain(self.machine.console.decode("ascii", "replace").replace("\r", ""))
 
     @property
     def talk(self) -> list[str]:

@@ -267,7 +267,11 @@ def calls_function(program: Any, prefix: str, function: str) -> bool:
     import subprocess
 
     done = subprocess.run(
-        [f"{prefix}objdump", "-d", str(program)], capture_output=True, text=True, check=False
+        [f"{prefix}objdump", "-d", str(program)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode != 0:
         raise GuestError(f"{program}: objdump cannot read it")

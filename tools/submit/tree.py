@@ -5,19 +5,32 @@ The original is only ever read. What had to be coped with is kept as notes for t
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.guest.memory import GuestError
+from tools.submit.findings import plain
 
 LARGEST = 256 << 20  # bytes of a submission
 MOST = 20_000  # files
 DEEPEST = 4  # folders above the tree itself
 TEXT = {".c", ".h", ".S", ".pl", ".ld", ".mk", ".py", ".sh"}
 STALE = {".o", ".d", ".asm", ".sym", ".out", ".img"}
+# What zipfile raises for a file that is damaged, or means ill.
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 SKIP = {".git", "build", "__MACOSX", "node_modules", ".vscode", "__pycache__"}
 
 
@@ -69,8 +82,9 @@ def _unzip(archive: Path, target: Path) -> Path:
                 else:
                     where.parent.mkdir(parents=True, exist_ok=True)
                     where.write_bytes(packed.read(entry))
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-        raise GuestError(f"{archive}: not a readable zip file ({error})") from None
+    except BROKEN as error:
+        why = plain(str(error).partition("\n")[0])
+        raise GuestError(f"{archive}: not a readable zip file ({why})") from None
     return target
 
 
@@ -126,7 +140,7 @@ def _copy(root: Path, target: Path, notes: list[str]) -> None:
             total, count = total + source.stat().st_size, count + 1
             if total > LARGEST or count > MOST:
                 raise GuestError(f"{root}: larger than {LARGEST >> 20} MiB or {MOST} files")
-            if source.suffix in STALE or name in ("kernel.sym",) or _is_elf(source):
+            if source.suffix in STALE or name in ("kernel.sym",) or is_elf(source):
                 stale += 1
                 continue
             crlf += _copy_file(source, here / name)
@@ -136,7 +150,8 @@ def _copy(root: Path, target: Path, notes: list[str]) -> None:
         notes.append(f"{crlf} files have Windows line ends (CRLF): changed in the copy")
 
 
-def _is_elf(path: Path) -> bool:
+def is_elf(path: Path) -> bool:
+    """Does a file begin as ELF files do?"""
     with open(path, "rb") as file:
         return file.read(4) == b"\x7fELF"
 

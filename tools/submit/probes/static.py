@@ -17,8 +17,14 @@ BARRIER = (
 
 def disassembly(bench: Bench, path: Path) -> dict[str, Code]:
     """The instructions of each function, as objdump prints them."""
-    command = [f"{bench.lab.build.prefix}objdump", "-d", "--no-show-raw-insn", str(path)]
-    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return functions_of(bench.lab.build.prefix, path)
+
+
+def functions_of(prefix: str, path: Path) -> dict[str, Code]:
+    """The same with the objdump of a toolchain; nothing of what it cannot read."""
+    command = [f"{prefix}objdump", "-d", "--no-show-raw-insn", str(path)]
+    output = subprocess.run(command, capture_output=True, check=False).stdout
+    text = output.decode("utf-8", "replace")  # names may be any bytes
     functions: dict[str, Code] = {}
     name = ""
     for line in text.splitlines():
