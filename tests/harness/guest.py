@@ -25,6 +25,7 @@ HART_UP = r"hart \d+ starting\r?\n"
 PANIC = r"(?m)panic: .*$"
 SERVER_DEATH = r"(?m)^.*crypto_srv.*\b(?:died|killed|restart\w*)\b.*$"
 LONGEST_LINE = 120  # bytes the guest's console takes in one line, with some to spare
+WINDOW = 1 << 14  # characters: more than anything a guest prints about itself
 TAIL = 40  # lines of console shown with a failure
 
 
@@ -150,15 +151,23 @@ class Guest:
         """Lets the given alarms (PANIC, SERVER_DEATH) pass: the test provokes them."""
         self.forgiven.update(patterns)
 
-    def expect(self, pattern: str, timeout: float | None = None) -> re.Match[str]:
+    def expect(
+        self, pattern: str, timeout: float | None = None, window: int | None = None
+    ) -> re.Match[str]:
         """Waits until the console shows `pattern`, reading from where the last wait ended.
+
+        Args:
+            pattern: regular expression.
+            timeout: seconds; the guest's own if not given.
+            window: how many of the last characters a match may begin in; None looks through all there
+                are each time some arrive, which is too slow for a hundred kilobytes.
 
         Raises GuestFailure on a panic, a dead server, the end of QEMU, or after `timeout` seconds.
         """
         alarms = [alarm for alarm in (PANIC, SERVER_DEATH) if alarm not in self.forgiven]
         limit = self.timeout if timeout is None else timeout
         choices = [pattern, *alarms, pexpect.EOF, pexpect.TIMEOUT]
-        index = self._child.expect(choices, timeout=limit)
+        index = self._child.expect(choices, timeout=limit, searchwindowsize=window)
         if index == 0:
             match: re.Match[str] = self._child.match
             return match
@@ -192,7 +201,7 @@ class Guest:
         """
         start = len(self.console)
         self.keys(command + "\n")
-        self.expect(PROMPT, timeout)
+        self.expect(PROMPT, timeout, WINDOW)
         # Output may itself end in "$ ": only the mark the shell prints proves that it reads again.
         self._marks += 1
         mark = f":{self._marks}:"
