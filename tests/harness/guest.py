@@ -25,7 +25,7 @@ HART_UP = r"hart \d+ starting\r?\n"
 PANIC = r"(?m)panic: .*$"
 SERVER_DEATH = r"(?m)^.*crypto_srv.*\b(?:died|killed|restart\w*)\b.*$"
 LONGEST_LINE = 120  # bytes the guest's console takes in one line, with some to spare
-WINDOW = 1 << 14  # characters: more than anything a guest prints about itself
+WINDOW = 3000  # characters: more than anything a guest prints about itself
 TAIL = 40  # lines of console shown with a failure
 
 
