@@ -31,6 +31,7 @@ ELSEWHERE = {  # what starts with this: where it is carried out
     "make check": "tests/test_submit.py",
     "make trace": "tests/trace/",
     "make mutant": "tests/test_exercises.py",
+    "tests/fresh": "tests/fresh",
     "make record": "tests/gdb/test_replay.py",
     "make replay": "tests/gdb/test_replay.py",
 }

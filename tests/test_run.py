@@ -45,6 +45,14 @@ def test_a_missing_qemu_and_a_missing_kernel_are_named(tmp_path: Path, built: No
     assert done.returncode == 2 and "no such file; 'make' builds it" in done.stderr
 
 
+@pytest.mark.parametrize("what", ["README.md", "build/mkfs/mkfs"])
+def test_what_is_no_kernel_is_refused(what: str, built: None) -> None:
+    """Text, or a program for another machine, would just stand still."""
+    done = launch("--kernel", tree.ROOT / what)
+    assert done.returncode == 2 and "not a kernel for 64-bit RISC-V" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_an_image_in_use_is_refused(boot: Boot) -> None:
     """The second guest on an image would destroy it; it gets one helpful line instead."""
     guest = boot()

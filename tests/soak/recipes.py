@@ -19,7 +19,8 @@ BLOCK = re.compile(
 PYTHON = "/usr/bin/python3"
 TESTS = (
     "tests/trace/test_rules.py",
-    "tests/test_exercises.py",
+    "tests/test_exercises.py::test_every_mutant_has_its_exercise",
+    "tests/test_exercises.py::test_its_command_is_one",
     "tests/test_submit.py::test_mutants_apply",
     "tests/test_submit.py::test_every_id_has_a_mutant",
     "tests/test_submit.py::test_every_id_has_its_page",
