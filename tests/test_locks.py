@@ -38,7 +38,7 @@ def test_order_check_names_both(boot: Boot) -> None:
     """A lock that claims to stand first in the order is refused under any other, with both names and places."""
     guest = boot(debug=True, audited=False)
     guest.forgive(PANIC)
-    with poke.stopped(guest) as kernel:
+    with poke.at_rest(guest) as kernel:
         poke.write(guest, poke.place(kernel, "kmem", "lock", "rank"), 0)
     guest.keys("ls\n")
     told = guest.expect(
@@ -51,7 +51,7 @@ def test_order_check_names_both(boot: Boot) -> None:
 def test_a_lock_that_is_never_free_is_named(boot: Boot) -> None:
     """After ten seconds: which hart waits, where, for which lock, who holds it since where. Then it goes on."""
     guest = boot(debug=True)
-    with poke.stopped(guest) as kernel:
+    with poke.at_rest(guest) as kernel:
         locked = poke.place(kernel, "kmem", "lock", "locked")
         poke.write(guest, locked, 1)
     guest.keys("echo there\n")
@@ -67,7 +67,7 @@ def test_a_lock_that_is_never_free_is_named(boot: Boot) -> None:
 def test_a_hart_that_keeps_interrupts_off_is_named(boot: Boot, cpus: int) -> None:
     """No lock is involved: a hart waits for another to let a process go, which nobody holds. Then it goes on."""
     guest = boot(cpus=cpus, debug=True)
-    with poke.stopped(guest) as kernel:
+    with poke.at_rest(guest) as kernel:
         on_hart = poke.place(kernel, "proc", poke.slot(kernel, "sh"), "on_hart")
         poke.write(guest, on_hart, 1)
     guest.keys("echo there\n")

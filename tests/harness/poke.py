@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,24 @@ def stopped(guest: Guest) -> Iterator[Kernel]:
     finally:
         kernel.memory.close()
         guest.signal_qemu(signal.SIGCONT)
+
+
+@contextmanager
+def at_rest(guest: Guest) -> Iterator[Kernel]:
+    """The same, at a moment when every process sleeps and has left its hart: what runs may change back what is written.
+
+    The prompt is no such moment: the shell prints it before it goes to sleep, which a busy host may delay.
+    """
+    deadline = time.monotonic() + guest.timeout
+    while True:
+        with stopped(guest) as kernel:
+            processes = Processes(kernel).used
+            if all(p.state == "SLEEPING" and not p.record.number("on_hart") for p in processes):
+                yield kernel
+                return
+        if time.monotonic() > deadline:
+            raise guest.fail("the processes don't come to rest")
+        time.sleep(0.05)
 
 
 def write(guest: Guest, pa: int, value: int) -> None:
