@@ -78,7 +78,7 @@ def test_after_a_panic(boot: Boot, tmp_path: Path, cpus: int) -> None:
     guest, port = guest_with_port(boot, cpus=cpus)
     guest.forgive(PANIC)
     guest.run("crypto_cli")
-    with poke.stopped(guest) as kernel:
+    with poke.at_rest(guest) as kernel:
         poke.write(
             guest, poke.place(kernel, "kmem", "freelist"), 0x7FFF_FFFF
         )  # no frame has this number
