@@ -29,7 +29,7 @@ def test_queue_and_frames(tmp_path: Path, sanitizers: str) -> None:
     command += [
         f"-DHOST_MAP={where:#x}UL",
         f"-Wl,--defsym=end={where + RAM_BASE:#x}",
-        f"-I{SOURCES}/include",
+        f"-I{tree.ROOT}/tests/host",
         f"-I{tree.ROOT}",
     ]
     subprocess.run([*command, "-o", program, *sources, "-lpthread"], check=True)

@@ -21,7 +21,8 @@
 #define HOLD 128           // frames one of them holds at most
 
 struct machine machine = {.memory_start = KERNBASE, .memory_end = KERNBASE + MEMORY};
-__thread struct cpu this_cpu;
+static __thread struct cpu own_cpu;
+__thread struct cpu *this_cpu;
 static __thread uint64 state;
 static struct proc clients[THREADS], server;
 static uint rounds;
@@ -117,7 +118,8 @@ static void kill_thread(struct proc *p) {
 // ---- the queue ----
 
 static void *client(void *argument) {
-  struct proc *p = this_cpu.proc = argument;
+  this_cpu = &own_cpu;
+  struct proc *p = this_cpu->proc = argument;
   state = p->pid * 7919;
   for (uint i = 0; i < rounds; i++) {
     uint n = 1 + dice(6);
@@ -141,7 +143,8 @@ static void *client(void *argument) {
 }
 
 static void *serve(void *argument) {
-  this_cpu.proc = argument;
+  this_cpu = &own_cpu;
+  this_cpu->proc = argument;
   uint64 next = 0;
   struct shmem_service *s;
   while ((s = queue_take()) != 0) {
@@ -200,6 +203,7 @@ static void drop(uint64 *frame, uint64 tag) {
 
 static void *allocate(void *argument) {
   uint64 *held[HOLD], tag = (uint64)argument;
+  this_cpu = &own_cpu;
   uint n = 0;
   void *list[8];
   state = tag;
@@ -237,6 +241,7 @@ static void run_frames(void) {
 }
 
 int main(int argc, char **argv) {
+  this_cpu = &own_cpu;
   if (argc != 4) {
     fprintf(stderr, "usage: core_host queue|frames SEED ROUNDS\n");
     return 2;

@@ -17,6 +17,8 @@
 
 struct machine machine = {.memory_start = KERNBASE, .memory_end = KERNBASE + (1UL << 20)};
 static __thread struct proc self;
+static __thread struct cpu own_cpu;
+__thread struct cpu *this_cpu;
 static __thread uint64 random_state;
 static __thread struct spinlock *held[8];
 static __thread int held_count;
@@ -58,12 +60,10 @@ void seed_random(uint64 seed) {
   random_state = seed;
 }
 
-struct proc *myproc(void) {
-  return &self;
-}
-
 void shim_process(int pid) {
   self = (struct proc){.pid = pid};
+  own_cpu.proc = &self;
+  this_cpu = &own_cpu;
   self.cwd = namei("/");
 }
 
@@ -223,7 +223,7 @@ int argstr(int n, char *buf, int max) {
 }
 
 long call(uint64 (*function)(void), uint64 a0, uint64 a1, uint64 a2) {
-  struct trapframe registers = {a0, a1, a2};
+  struct trapframe registers = {.a0 = a0, .a1 = a1, .a2 = a2};
   myproc()->trapframe = &registers;
   long result = function();
   if (held_count)

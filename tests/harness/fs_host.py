@@ -24,7 +24,7 @@ REFUSED = 3  # the harness's status when the kernel refuses the disk
 def build(folder: Path, sanitizers: str = "") -> Path:
     """Compiles kernel/fs and the harness with the given sanitizers, or fast; returns the program."""
     how = f"-fsanitize={sanitizers}" if sanitizers else "-O2"
-    flags = [*FLAGS.split(), how, f"-I{SOURCES}/include", f"-I{tree.ROOT}"]
+    flags = [*FLAGS.split(), how, f"-I{tree.ROOT}/tests/host", f"-I{tree.ROOT}"]
     program = folder / "fs_host"
     objects = []
     for source in [

@@ -15,10 +15,16 @@ HERE = ROOT / "tests" / "trace"
 @pytest.fixture(scope="module")
 def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The test program."""
-    out = tmp_path_factory.mktemp("ring") / "ring_host"
-    flags = "-O2 -Wall -Wextra -Werror -pthread".split()
-    flags += [f"-I{HERE / 'shim'}", f"-I{ROOT}"]
-    subprocess.run(["cc", *flags, "-o", out, HERE / "ring_host.c"], check=True)
+    folder = tmp_path_factory.mktemp("ring")
+    out = folder / "ring_host"
+    flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]
+    command = ["cc", *flags, f"-I{ROOT / 'tests' / 'host'}", f"-I{ROOT}"]
+    for name in ("trace", "systrace"):
+        source = ROOT / "kernel" / "trace" / f"{name}.c"
+        kernel = [*command, "-ffreestanding", "-c", "-o", folder / f"{name}.o", source]
+        subprocess.run(kernel, check=True)
+    objects = [folder / "trace.o", folder / "systrace.o"]
+    subprocess.run([*command, "-o", out, HERE / "ring_host.c", *objects], check=True)
     return out
 
 

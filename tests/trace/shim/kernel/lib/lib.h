@@ -1,3 +1,0 @@
-// The host's string functions.
-#pragma once
-#include <string.h>
