@@ -187,7 +187,7 @@ def _unmap_order(lab: Lab, shape: Shape) -> Optional[Order]:
 
 def _try_map(lab: Lab, shape: Shape, order: Order) -> list[tuple[bool, tuple[int, ...]]]:
     """For each way round in which a frame went: was it from dst to src, and how sure is that?"""
-    found = []
+    found: list[tuple[bool, tuple[int, ...]]] = []
     with lab.guest() as g:
         va = g.arena + PAGE
         g.main.fill(va, PAGE, 1)
