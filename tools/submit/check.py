@@ -18,6 +18,7 @@ from tools.submit import build as building
 from tools.submit import tree as trees
 from tools.submit.drawing import drawn
 from tools.submit.findings import (
+    CATALOGUE,
     ERROR,
     MISSING,
     NOTE,
@@ -36,6 +37,7 @@ from tools.submit.shape import Shape, learn
 
 TAKE, GIVE_BACK = "take_shared_memory_request", "remove_shared_memory_request"
 SHM = Path("/dev/shm")
+HIDES = {"X8": ("L1", "L2", "L3", "L4")}  # what cannot show while another is there
 STAGED = "<p>The guest that showed this was stopped at single instructions. The same call, once more:</p>"
 NEEDED = 768 << 20  # bytes in memory for the guests of one check
 
@@ -119,6 +121,9 @@ def _probe(built: building.Build, guests: Path, options: Options, report: Report
     for id, why in report.lacking.items():
         if id not in report.tried:  # else another of its probes has decided it
             report.undecided.setdefault(id, why)
+    for id, others in HIDES.items():
+        for other in others if id in found else ():
+            report.undecided.setdefault(other, f"hidden by {id}: {CATALOGUE[id][1]}")
     report.undecided = {k: v for k, v in report.undecided.items() if k not in found}
     report.passed += sorted(decided - found - set(report.undecided), key=_natural)
     if options.only:

@@ -19,6 +19,7 @@ from typing import Optional
 
 from tools.guest.elf import Elf
 from tools.guest.memory import GuestError
+from tools.guest.sv39 import S
 from tools.submit import sandbox
 from tools.submit.build import OURS, Build, toolchain
 from tools.submit.machine import Machine
@@ -98,6 +99,7 @@ class Lab:
         self.nonce = secrets.token_hex(6)
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()  # guards _snapshots, _stand_in
+        self.mark = S  # the bit of a shared page; shape.py may learn of another
         self.cold = False  # every guest boots from the start, without a snapshot
         self._stand_in: Optional[tuple[Elf, Path]] = None
         self._snapshots: dict[int, tuple[Path, Path]] = {}
@@ -173,7 +175,9 @@ class Lab:
         with self._lock:
             ram, state = self._snapshot(cpus)
         machine = Machine(self.kernel, image or self.image, folder, cpus, ram=ram, state=state)
-        return Session(machine, self.elf, self.agent, self.numbers, self.nonce, self.timeout)
+        return Session(
+            machine, self.elf, self.agent, self.numbers, self.nonce, self.timeout, self.mark
+        )
 
     def _snapshot(self, cpus: int) -> tuple[Optional[Path], Optional[Path]]:
         """Memory file and device state at SNAPSHOT_AT; (None, None) if this kernel has no such."""

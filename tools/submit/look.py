@@ -22,11 +22,12 @@ class Page:
     va: int
     pa: int
     flags: int  # V R W X U G A D and the two bits for software, as in the entry
+    mark: int = S  # the bit of those two that means shared in this tree
 
     @property
     def shared(self) -> bool:
-        """Does it carry the assignment's PTE_S?"""
-        return bool(self.flags & S)
+        """Does it carry the assignment's PTE_S, or what this tree has for it?"""
+        return bool(self.flags & self.mark)
 
     @property
     def permissions(self) -> int:
@@ -60,10 +61,10 @@ class Glance:
 
 class Look(Glance):
     """What there was in the guest's memory at one moment. locks: also who holds which; a kernel may
-    have thousands of them, so only who asks for them pays for it.
+    have thousands of them, so only who asks for them pays for it. mark: the bit of a shared page.
     """
 
-    def __init__(self, kernel: Kernel, locks: bool = False):
+    def __init__(self, kernel: Kernel, locks: bool = False, mark: int = S):
         super().__init__(kernel)
         self.free: FreeList = free_list(kernel)
         self.pages: dict[int, dict[int, Page]] = {}  # pid -> address -> page
@@ -71,7 +72,7 @@ class Look(Glance):
             if p.root is not None:
                 table = read_table(kernel.memory, p.root, "user")
                 self.pages[p.pid] = {
-                    leaf.va: Page(leaf.va, leaf.pa, leaf.entry & 0x3FF)
+                    leaf.va: Page(leaf.va, leaf.pa, leaf.entry & 0x3FF, mark)
                     for leaf in table.leaves()
                     if leaf.entry & U
                 }

@@ -15,6 +15,7 @@ from typing import Callable, Iterator, Optional
 from tools.guest import GuestError, Kernel
 from tools.guest.elf import Elf
 from tools.guest.stack import Frame, kernel_frames
+from tools.guest.sv39 import S
 from tools.submit.findings import plain
 from tools.submit.look import Glance, Look
 from tools.submit.machine import Machine
@@ -140,7 +141,9 @@ class Session:
         numbers: dict[str, int],
         nonce: str,
         timeout: float,
+        mark: int = S,
     ):
+        self.mark = mark  # the bit of a shared page
         self.machine, self.numbers, self.timeout = machine, numbers, timeout
         self.kernel = Kernel(elf, machine.memory)
         self.nonce = "unset"
@@ -149,6 +152,7 @@ class Session:
         # first, so its commands are numbered from 2.
         self.sent: dict[int, tuple[int, int]] = {0: (1, 0)}
         self.arena = agent.symbols["arena"].address
+        self.code = agent.symbols["start"].address & -PAGE  # a page that may not be written to
         self.progress = agent.symbols["progress"].address
         machine.run()
         try:
@@ -292,7 +296,7 @@ class Session:
     def look(self, locks: bool = False) -> Look:
         """What is in the guest's memory now, with the held locks if asked for."""
         with self.paused():
-            return Look(self.kernel, locks)
+            return Look(self.kernel, locks, self.mark)
 
     def quiet(self, guest_seconds: float = 2.0) -> Look:
         """A look when nobody but the server is at work: the agents all wait for the host."""
@@ -312,7 +316,7 @@ class Session:
             rounds += 1
             with self.paused():
                 if done(Glance(self.kernel)):
-                    return Look(self.kernel)
+                    return Look(self.kernel, mark=self.mark)
             now = self.machine.time()
             late = now > until and rounds >= ROUNDS
             if self.machine.panic is not None or late or frozen.after(now, DEAD):

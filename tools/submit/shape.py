@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from tools.guest.elf import Elf
 from tools.guest.memory import GuestError
+from tools.guest.sv39 import S
 from tools.submit.lab import Lab
 from tools.submit.look import Look
 from tools.submit.session import Actor, Answer, Session, Unanswered
@@ -19,6 +20,7 @@ from tools.submit.session import Actor, Answer, Session, Unanswered
 PAGE = 4096
 POINTER = 15 * PAGE  # of the arena
 MARK = 0x51  # what lies there before a call
+SOFTWARE = 0x300  # bits 8 and 9 of an entry
 NOWHERE = 0x4000_0000  # a user address with nothing near it
 Order = tuple[str, ...]
 MAP_ORDERS: tuple[Order, ...] = (  # one with a pointer before the same without: it must be written
@@ -49,6 +51,7 @@ class Shape:
     has_server: bool = False  # a program crypto_srv that takes requests
     server_idle: int = 0  # kernel address the idle server sleeps on
     server_state: str = "none"
+    mark: int = S  # the bit of a shared page
     generation: str = "2024"
     trouble: str = ""  # how the first try of a mapping ended, if not with an answer
 
@@ -61,6 +64,7 @@ class Shape:
             "map_shared_pages": self.map_order,
             "unmap_shared_pages": self.unmap_order,
             "failure value": self.failure,
+            "bit of a shared page": self.mark.bit_length() - 1,
             "system calls": {
                 n: v for n, v in lab.numbers.items() if "shared" in n or n == "crypto_op"
             },
@@ -127,6 +131,8 @@ def learn(lab: Lab) -> Shape:
     shape.generation = "2024" if "crypto_op" in lab.numbers else "2025 (no server)"
     if "map_shared_pages" in lab.numbers:
         shape.map_order = _map_order(lab, shape)
+    if shape.map_order:
+        lab.mark = shape.mark = _mark(lab, shape)
     if shape.map_order and "unmap_shared_pages" in lab.numbers:
         shape.unmap_order = _unmap_order(lab, shape)
     if shape.map_order:
@@ -156,6 +162,22 @@ def _stored(g: Session, look: Look, actor: Actor) -> bool:
 def _swapped(order: Order) -> Order:
     other = {"src": "dst", "dst": "src"}
     return tuple(other.get(name, name) for name in order)
+
+
+def _mark(lab: Lab, shape: Shape) -> int:
+    """The bit of the two for software that a mapping sets in its new entry; PTE_S's if not just one."""
+    with lab.guest() as g:
+        child = g.fork(1)
+        before = g.quiet()
+        try:
+            Calls(g, shape).share(g.main, child, g.arena + PAGE, 64)
+        except Unanswered:
+            pass
+        after = g.look()
+        source = after.page(g.main.pid, g.arena + PAGE)
+        new = [p for va, p in after.pages[child.pid].items() if va not in before.pages[child.pid]]
+        set_now = {p.flags & ~source.flags & SOFTWARE for p in new} if source else set()
+        return set_now.pop() if set_now in ({S}, {SOFTWARE - S}) else S
 
 
 def _map_order(lab: Lab, shape: Shape) -> Optional[Order]:

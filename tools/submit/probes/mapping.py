@@ -130,7 +130,9 @@ def _judge_flags(
             continue
         if not page.shared:
             bench.find(
-                "M6", "The destination's entry lacks PTE_S (bit 8).", [*evidence, f"entry: {page}"]
+                "M6",
+                "The destination's entry lacks PTE_S, bit 8 or 9.",
+                [*evidence, f"entry: {page}"],
             )
         elif page.permissions != source.permissions:
             bench.find(
@@ -168,6 +170,22 @@ def _leave(bench: Bench, g: Session, child: Actor, mapped: Look, what: str) -> N
             [what, f"pid {child.pid} exits without unmapping", f"free list: {bad}"],
             line=line,
         )
+
+
+def code_page(bench: Bench) -> None:
+    """A page that its owner may not write to: what the holder may do with it is what the owner may."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        before = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.code, 64))
+        if not outcome.accepted:
+            return  # who shares data only has done the assignment
+        after = g.quiet()
+        source, page = after.page(g.main.pid, g.code), after.page(child.pid, outcome.value)
+        what = f"map 64 bytes of a page of code of pid {g.main.pid} into pid {child.pid}: {outcome}"
+        evidence = [what, *changes(before, after, child.pid)]
+        if source and page and page.pa == source.pa:
+            _judge_flags(bench, [page], [source], evidence)
 
 
 def bad_sources(bench: Bench) -> None:
@@ -278,6 +296,29 @@ def half_way(bench: Bench) -> None:
             )
 
 
+def over_a_guard(bench: Bench) -> None:
+    """A range whose second page is below the source's sz, yet not the source's to share."""
+    with bench.guest() as (g, calls):
+        look = g.quiet()
+        guard = _guard(g, g.main.pid, rounded(look.size(g.main.pid)))
+        if not guard or look.page(g.main.pid, guard - PAGE) is None:
+            return
+        child, at = g.fork(1), guard - PAGE
+        before = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.share(g.main, child, at, 2 * PAGE))
+        call = f"map 2 pages of which the second is {GUARD}: {outcome}"
+        if not outcome.refused:
+            return  # what "bad sources" tells of the guard page itself
+        after = g.quiet()
+        diff = changes(before, after, child.pid)
+        if diff or after.free.problem:
+            end = bench.farewell(g, child)
+            lines = [call, *diff, *([after.free.problem] if after.free.problem else [])]
+            lines += [f"when the process is reaped: {end}"] if end.error else []
+            text = "A mapping that fails at its second page leaves the destination changed."
+            bench.find("M5", text, lines)
+
+
 def size_zero(bench: Bench) -> None:
     """Size 0 maps nothing, so it must be refused."""
     for offset in (0, 0x10):
@@ -334,8 +375,10 @@ def odd_size(bench: Bench) -> None:
 
 PROBES = [
     Probe("good ranges", ("M1", "M2", "M3", "M6", "X2", "L1"), ("map",), good_ranges, stage=1),
+    Probe("a page of code", ("M6",), ("map",), code_page),
     Probe("bad sources", ("M4", "M7"), ("map",), bad_sources),
     Probe("half way", ("M5",), ("map",), half_way),
+    Probe("over a guard page", ("M5",), ("map",), over_a_guard),
     Probe("size zero", ("M8",), ("map",), size_zero),
     Probe("odd size", ("X3",), ("map",), odd_size),
 ]
