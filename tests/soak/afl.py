@@ -85,7 +85,7 @@ def run(minutes: float, seed: int) -> None:
         *sorted(fs_host.SOURCES.glob("*.c")),
     ]
     flags = [
-        f"-I{fs_host.SOURCES}/include",
+        f"-I{tree.ROOT}/tests/host",
         "-ffreestanding",
         "-Dsleep=kernel_sleep",
         "-DMIN_BUFFERS=72",
