@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pexpect.expect import searcher_re
 
 from tests.harness import audit, tree
 from tests.harness.guest import PANIC, Guest, GuestFailure
@@ -37,6 +38,8 @@ for line in iter(sys.stdin.readline, ""):
     elif command == "price":
         show("no newline, 5 $ ")
         time.sleep(0.2)
+    elif command == "much":
+        show("a line that says little\n" * 8000)
     elif command == "boom":
         show("panic: boom\nhart 0: the details\n")
         continue
@@ -62,6 +65,20 @@ def test_output_is_free_of_echo_and_prompt(fake: Guest) -> None:
         assert fake.run("echo one two") == "one two\n"
         assert fake.run("price") == "no newline, 5 $ "
         assert fake.run("false", status=1) == ""
+
+
+def test_much_output_is_read_at_once(fake: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there already is not searched again for each piece that arrives."""
+    searched = []
+    search = searcher_re.search
+
+    def counted(self: searcher_re, buffer: str, *rest: int) -> int:
+        searched.append(len(buffer))
+        return int(search(self, buffer, *rest))
+
+    monkeypatch.setattr(searcher_re, "search", counted)
+    assert fake.run("much").count("\n") == 8000
+    assert sum(searched) / len(searched) < 10_000
 
 
 def test_a_wrong_status_fails(fake: Guest) -> None:
