@@ -57,6 +57,7 @@ endif
 endif
 
 WARNINGS := -Wall -Wextra -Werror
+# The linker shortens calls, but never addresses data by gp: no linker script of ours defines __global_pointer$.
 TARGETFLAGS := -mcmodel=medany \
   -ffreestanding -fno-common -nostdlib -fno-stack-protector -fno-pie -no-pie -fno-omit-frame-pointer \
   -fno-asynchronous-unwind-tables -O2 -ggdb -gdwarf-4 -ffile-prefix-map=$(CURDIR)=. -I.
