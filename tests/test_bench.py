@@ -49,6 +49,12 @@ def test_checks_bite() -> None:
         assert page.regressions(worse)
 
 
+def test_stored_figures_meet_their_targets() -> None:
+    """What an operation takes, and no name among the targets that is not measured."""
+    counts = page.stored()["instructions"]
+    assert [name for name, most in page.TARGETS.items() if counts[name] > most] == []
+
+
 def test_stored_page_is_of_the_stored_figures() -> None:
     """docs/benchmarks/README.md is what latest.json gives, every tree has the same names, and no other."""
     record = page.stored()
