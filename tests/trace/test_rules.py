@@ -97,6 +97,21 @@ def one_reference_too_few() -> Story:
     return s.free(frame=FRAME, free=10)
 
 
+def held_up(busy: bool) -> Story:
+    """A hart gives a reference back, is held up before it can say so, and the frame begins its next life meanwhile;
+    or was busy with something else, so that it can't have been held up.
+    """
+    s = good().alloc(frame=FRAME, free=9).ref(frame=FRAME, count=2).free(frame=FRAME, free=10)
+    s.alloc(frame=FRAME, free=9)
+    if busy:
+        s.note(pid=2, hart=3, text="not held up")
+    return s.unref(pid=2, hart=3, frame=FRAME, count=1)
+
+
+def not_held_up() -> Story:
+    return held_up(True)
+
+
 def size_jumps() -> Story:
     s = good().resize(pid=2, target=2, old=0xC000, new=0xD000)
     return s.resize(pid=2, target=2, old=0xE000, new=0xF000)
@@ -142,6 +157,7 @@ BROKEN: list[tuple[str, Callable[[], Story], str]] = [
     ("frames-are-freed-once", freed_while_mapped, "maps it"),
     ("frames-are-freed-once", allocated_in_use, "allocated while it is in use"),
     ("counts-add-up", one_reference_too_few, "freed with 2 references"),
+    ("counts-add-up", not_held_up, "freed with 2 references"),
     ("size-follows", size_jumps, "size was 0xd000"),
     ("size-follows-mappings", mapped_beyond_size, "mapped up to 0xe000"),
     ("exit-leaves-nothing", pages_left_behind, "freed with 1 pages mapped"),
@@ -172,6 +188,13 @@ def test_a_broken_run_is_named(name: str, story: Callable[[], Story], text: str)
     assert verdict.word == "broken"
     assert any(text in v.text for v in verdict.violations), [v.text for v in verdict.violations]
     assert all(0 <= i < len(trace.records) for v in verdict.violations for i in v.records)
+
+
+def test_a_record_held_up_is_in_its_own_life() -> None:
+    """A host may stop a hart between counting and emitting for as long as the frame's next life."""
+    rule = next(r for r in RULES if r.name == "counts-add-up")
+    verdict = judge(held_up(False).trace(), [rule])[0]
+    assert verdict.word == "ok", verdict.violations
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.name)

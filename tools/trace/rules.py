@@ -294,7 +294,8 @@ def counts_add_up(run: Run) -> Found:
     """What was added and taken away in each life of a frame.
 
     Two harts may emit in the other order than they counted, so a life is judged when the next begins, or at the
-    end: what came in after its `free` belongs to it.
+    end: what came in after its `free` belongs to it, and so does a record that a hart held up for so long (by the
+    machine below, between counting and emitting) that it stands in the next life.
     """
     h, table = run.history("frame", "alloc", "ref", "unref", "free"), run.trace.table
     if not len(h.key):
@@ -308,12 +309,36 @@ def counts_add_up(run: Run) -> Found:
     latest = np.r_[first[starts[1:]], True]
     judged = alloc[starts] & ((freed >= 0) | (latest & (left < 1)))
     for n in np.flatnonzero(judged & ((left != 0) | (freed < 0))).tolist():
+        if freed[n] >= 0 and not latest[n]:
+            moved = _held_up(
+                run, h, int(freed[n]), range(starts[n + 1] + 1, last[n + 1] + 1), left[n]
+            )
+            left[n] -= moved
+            left[n + 1] += moved
+        if left[n] == 0 and freed[n] >= 0 or left[n] > 0 and freed[n] < 0:
+            continue  # as it should be, now that each record is in its own life
         frame, end = int(h.key[starts[n]]), int(h.index[last[n]])
         at = int(h.index[freed[n]]) if freed[n] >= 0 else int(h.index[starts[n]])
         if left[n] > 0 and freed[n] == last[n]:
             yield Violation(f"frame {frame:#x} is freed with {left[n] + 1} references", (at,))
         else:
             yield Violation(f"frame {frame:#x}: a reference to a free frame", (at, end))
+
+
+def _held_up(run: Run, h: History, freed: int, later: range, missing: int) -> int:
+    """The references missing when a frame was freed that its next life's records give back: those of harts that
+    emitted nothing else since it was freed, so that they may have counted before. Negative for references added.
+    """
+    hart = run.trace.records["hart"]
+    step, event = (1, "unref") if missing > 0 else (-1, "ref")
+    moved = 0
+    for k in later:
+        if moved == missing:
+            break
+        since, at = int(h.index[freed]) + 1, int(h.index[k])
+        if h.event[k] == run.trace.table.id(event) and not (hart[since:at] == hart[at]).any():
+            moved += step
+    return moved
 
 
 @rule("a process's size goes on from where it was", "resize")
