@@ -199,11 +199,12 @@ def _map_order(lab: Lab, shape: Shape) -> Optional[Order]:
 def _unmap_order(lab: Lab, shape: Shape) -> Optional[Order]:
     """The order that takes a mapping away and nothing else; else the first that takes it away too."""
     also = None
-    for order in UNMAP_ORDERS:
-        alone = _try_unmap(lab, shape, order)
-        if alone:
-            return order
-        also = also or (order if alone is None else None)
+    for size in (64, PAGE):  # a tree may refuse what ends with a page, or what does not
+        for order in UNMAP_ORDERS:
+            alone = _try_unmap(lab, shape, order, size)
+            if alone:
+                return order
+            also = also or (order if alone is None else None)
     return also
 
 
@@ -238,7 +239,7 @@ def _try_map(lab: Lab, shape: Shape, order: Order) -> list[tuple[bool, tuple[int
     return found
 
 
-def _try_unmap(lab: Lab, shape: Shape, order: Order) -> Optional[bool]:
+def _try_unmap(lab: Lab, shape: Shape, order: Order, size: int) -> Optional[bool]:
     """Does a mapping go again with this order of arguments? True: it alone; False: not at all; None:
     with more than it.
     """
@@ -247,7 +248,7 @@ def _try_unmap(lab: Lab, shape: Shape, order: Order) -> Optional[bool]:
         calls = Calls(g, shape)
         before = g.quiet()
         try:
-            address = calls.share(g.main, child, g.arena + PAGE, PAGE).value
+            address = calls.share(g.main, child, g.arena + PAGE, size).value
         except Unanswered:
             return False
         mapped = g.look()
@@ -255,7 +256,7 @@ def _try_unmap(lab: Lab, shape: Shape, order: Order) -> Optional[bool]:
         shape.unmap_order = order
         child.fill(calls.pointer, 8, MARK)
         try:
-            calls.unmap(child, address, PAGE)
+            calls.unmap(child, address, size)
         except Unanswered:
             pass
         finally:

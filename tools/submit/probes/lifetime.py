@@ -190,9 +190,63 @@ def _one_round(bench: Bench, g: Session, calls: Calls, undo: bool) -> Outcome:
     return bench.attempt(g, go)
 
 
+def letting_go(bench: Bench) -> None:
+    """A holder gives its mapping up by shrinking below it, or by exec: the frame stays the owner's."""
+    for how in ("sbrk", "exec"):
+        with bench.guest() as (g, calls):
+            child = g.fork(1)
+            outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.arena, PAGE))
+            look = g.quiet()
+            page = look.page(g.main.pid, g.arena)
+            held = look.page(child.pid, outcome.value) if outcome.accepted else None
+            if page is None or held is None or held.pa != page.pa:
+                bench.undecided("L1", "no mapping could be made")
+                return
+            end = _shrink(bench, g, child) if how == "sbrk" else _replace(bench, g, child)
+            if end.error:
+                bench.undecided("L1", f"the holder's {how} does not come back: {end}")
+                continue
+            after = g.quiet()
+            now = after.page(g.main.pid, g.arena)
+            if now and now.pa == page.pa and (page.pa in after.free or after.free.problem):
+                bench.find(
+                    "L1",
+                    f"When a process that only shares a frame {_DOES[how]}, the frame is freed under "
+                    "its owner.",
+                    [
+                        f"pid {child.pid} held {held}",
+                        f"then: {how}",
+                        f"pid {g.main.pid} still maps {now}",
+                        after.free.problem or "the frame is on the free list",
+                    ],
+                )
+
+
+_DOES = {"sbrk": "gives the memory up with sbrk", "exec": "execs"}
+
+
+def _shrink(bench: Bench, g: Session, child: Actor) -> Outcome:
+    return bench.attempt(g, lambda: child.call("sbrk", -PAGE))
+
+
+def _replace(bench: Bench, g: Session, child: Actor) -> Outcome:
+    """The holder execs a program that ends at once, and is reaped."""
+    path, argv = g.arena + 2 * PAGE, g.arena + 3 * PAGE
+    program = next((n for n in ("echo", "ls") if n in bench.lab.build.programs), "")
+
+    def go() -> Answer:
+        child.write(path, f"{program}\0".encode())
+        child.write(argv, path.to_bytes(8, "little") + bytes(8))
+        g.post(child.index, "c " + g.coded("exec", (path, argv)))
+        return g.main.ask("W")
+
+    return bench.attempt(g, go) if program else Outcome(None)
+
+
 PROBES = [
     Probe("own frames", ("X8",), (), own_frames, stage=1),
     Probe("fork of a holder", ("L2",), ("map",), fork_of_holder),
     Probe("owner first", ("L3",), ("map",), owner_first),
+    Probe("letting go", ("L1",), ("map",), letting_go),
     Probe("coming and going", ("L4",), ("map",), coming_and_going),
 ]

@@ -318,6 +318,8 @@ def bad_sizes(bench: Bench) -> None:
                 book(bench, "C2", "A key of size 0 is answered with DONE.", [call])
             else:
                 _left_behind(bench, served, call)
+    if not bench.found("M2"):
+        _no_header(bench)
     for name, key_size, data_size in (
         ("a data_size of 1 MiB", len(KEY), 1 << 20),
         ("a key_size of 1 MiB", 1 << 20, len(DATA)),
@@ -349,6 +351,23 @@ def bad_sizes(bench: Bench) -> None:
                 _left_behind(bench, served, call)
 
 
+def _no_header(bench: Bench) -> None:
+    """A request too small for its own header, at the end of a page: what follows is not mapped."""
+    with bench.guest() as (g, _):
+        va = g.arena + PAGE - 8
+        g.main.write(va, HEADER.pack(DECRYPT, INIT, 1, 1)[:8])
+        outcome = bench.attempt(g, lambda: g.main.call("crypto_op", va, 8))
+        if not outcome.answer or outcome.value < 0:
+            return
+        look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
+        if look is not None and (faults := server_faults(g)):
+            call = f"crypto_op({va:#x}, 8), the last 8 bytes of a page: {outcome}"
+            text = (
+                "A request too small for a header kills the server: it reads the sizes behind it."
+            )
+            book(bench, "C3", text, [call, *faults])
+
+
 def other_pid(bench: Bench) -> None:
     """crypto_srv started as an ordinary program."""
     with bench.guest() as (g, _):
@@ -377,8 +396,8 @@ def bad_address(bench: Bench) -> None:
             bench.find("Q2", "crypto_op accepts an address where its caller has no memory.", [call])
         if not bench.shape.server_idle:
             return  # what the kernel does, probes/queue.py shows
-        if bench.found("X1"):
-            return  # what becomes of the server then is X1's doing
+        if bench.found("X1", "M4", "M7"):
+            return  # what becomes of the server then is the mapping's doing
         look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
         if g.machine.panic is not None:
             end = bench.attempt(g, lambda: g.main.call("getpid"))

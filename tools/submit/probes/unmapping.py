@@ -19,44 +19,71 @@ PAIRS = (  # offset of the unmapped range in the mapping, bytes
 )
 
 
-def _mapped(bench: Bench, g: Session, calls: Calls, child: Actor, pages: int) -> int:
-    """Maps whole pages; the address, or 0 if that does not work here."""
+def _mapped(
+    bench: Bench,
+    g: Session,
+    calls: Calls,
+    child: Actor,
+    pages: int,
+    offset: int = 0,
+    size: int = 0,
+) -> int:
+    """Maps a range of so many pages, whole pages if no size is given; the address of its first page,
+    or 0 if that does not work here.
+    """
     before = g.quiet()
-    outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.arena, pages * PAGE))
+    size = size or pages * PAGE
+    outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.arena + offset, size))
     if not outcome.accepted:
         return 0
-    after = g.quiet()
-    whole = list(range(outcome.value, outcome.value + pages * PAGE, PAGE))
+    after, first = g.quiet(), outcome.value - offset
+    whole = list(range(first, first + pages * PAGE, PAGE))
     sound = fresh(before, after, child.pid) == whole
-    sound = sound and rounded(after.size(child.pid)) == outcome.value + pages * PAGE
-    return outcome.value if sound else 0
+    sound = sound and rounded(after.size(child.pid)) == first + pages * PAGE
+    return first if sound else 0
 
 
 def pairs(bench: Bench) -> None:
-    """A mapping of as many pages as the range touches, then its unmapping."""
+    """A mapping, then its unmapping. Where the range itself is not mapped as it should be, that of as
+    many whole pages, of which a tree may refuse to unmap a part.
+    """
     for offset, size in PAIRS:
-        with bench.guest() as (g, calls):
-            count = (offset + size + PAGE - 1) // PAGE
-            child = g.fork(1)
-            start = g.quiet()
-            at = _mapped(bench, g, calls, child, count)
-            if not at:
-                bench.undecided("U1", "no mapping of whole pages could be made to unmap")
-                continue
-            mapped = g.quiet()
-            outcome = bench.attempt(g, lambda: calls.unmap(child, at + offset, size))
-            what = f"unmap {size} bytes at offset {offset:#x} of a mapping of {count} page(s): {outcome}"
-            after = None if outcome.panic else g.quiet()
-            if after:
-                _judge_freed(bench, mapped, after, g, count, what)
-            _judge_pair(bench, outcome, start, mapped, after, child.pid, offset, count, what)
-            end = bench.farewell(g, child) if after else outcome
-            if after and end.panic:
-                bench.find(
-                    "U1",
-                    "After a mapping was undone, the process cannot leave without a panic.",
-                    [what, *changes(mapped, after, child.pid), f"when it is reaped: {end}"],
-                )
+        for matching in (True, False):
+            if _pair(bench, offset, size, matching):
+                break
+
+
+def _pair(bench: Bench, offset: int, size: int, matching: bool) -> bool:
+    """One pair; False if there was no mapping to undo. matching: of the very range."""
+    count = (offset + size + PAGE - 1) // PAGE
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        start = g.quiet()
+        part = (offset, size) if matching else (0, 0)
+        at = _mapped(bench, g, calls, child, count, *part)
+        if not at:
+            if not matching:
+                bench.undecided("U1", "no mapping could be made to unmap")
+            return False
+        mapped = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.unmap(child, at + offset, size))
+        what = (
+            f"unmap {size} bytes at offset {offset:#x} of a mapping of {count} page(s): {outcome}"
+        )
+        after = None if outcome.panic else g.quiet()
+        if after and not matching and not changes(mapped, after, child.pid):
+            return True
+        if after:
+            _judge_freed(bench, mapped, after, g, count, what)
+        _judge_pair(bench, outcome, start, mapped, after, child.pid, offset, count, what, matching)
+        end = bench.farewell(g, child) if after else outcome
+        if after and end.panic and (matching or fresh(after, mapped, child.pid)):
+            bench.find(
+                "U1",
+                "After a mapping was undone, the process cannot leave without a panic.",
+                [what, *changes(mapped, after, child.pid), f"when it is reaped: {end}"],
+            )
+    return True
 
 
 def _judge_freed(
@@ -88,6 +115,7 @@ def _judge_pair(
     offset: int,
     count: int,
     what: str,
+    matching: bool,
 ) -> None:
     if outcome.lock_panic:
         bench.find("K2", "Unmapping ends in a panic about locks.", [what])
@@ -109,7 +137,7 @@ def _judge_pair(
             f"{'is' if gone == 1 else 'are'} unmapped.",
             evidence,
         )
-    elif after.size(pid) not in sizes:
+    elif matching and after.size(pid) not in sizes:
         bench.find(
             "U1",
             f"After map and unmap sz is {after.size(pid):#x}; before both it was {start.size(pid):#x}.",
