@@ -9,6 +9,7 @@ from pexpect.expect import searcher_re
 
 from tests.harness import audit, tree
 from tests.harness.guest import PANIC, Guest, GuestFailure
+from tests.soak.load import compare
 
 # Answers like a guest's shell. `leak` costs it a frame, `murder` its server.
 FAKE_QEMU = r"""#!/usr/bin/python3
@@ -134,3 +135,14 @@ def test_the_audit_misses_the_server(fake: Guest) -> None:
             audit.from_inside(fake, before)
         with pytest.raises(GuestFailure, match="do not come to rest"):
             audit.baseline(fake)
+
+
+def test_a_load_that_gets_slower_is_told_from_noise() -> None:
+    """Rounds that differ by a tenth: a rise by half is seen, the same without a rise is not."""
+    noise = [1.0, 1.1, 0.95, 1.05, 0.9] * 8
+    rise = [n * (1 + i / 80) for i, n in enumerate(noise)]
+    for part in (10, 2):
+        dearer, most = compare(noise, part)
+        assert dearer <= most
+        dearer, most = compare(rise, part)
+        assert dearer > most
