@@ -17,6 +17,7 @@ class Player:
         self.console, self.panic, self.memory = b"", None, None
         self.script, self.step, self.now = script, step, 0.0
         self.sent: list[str] = []
+        self.kept_waiting = False
 
     def send(self, text: str) -> None:
         """What the host types."""
@@ -32,6 +33,10 @@ class Player:
     def time(self) -> float:
         """Its clock."""
         return self.now
+
+    def scheduling(self) -> tuple[float, float]:
+        """It runs, or it is kept waiting by the host, all of the time."""
+        return (0.0, self.now) if self.kept_waiting else (self.now, 0.0)
 
 
 class Slots:
@@ -88,3 +93,12 @@ def test_a_leap_of_the_clock_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None
     assert talking(leaps, step=10.0).ask(1, "c 1").value == 7
     with pytest.raises(Hung):
         talking([], step=10.0).ask(1, "c 1")
+
+
+def test_what_the_host_keeps_waiting_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle guest that waits for its disk, while the host lets QEMU wait, is not late."""
+    monkeypatch.setattr(Session, "glance", lambda self: Slots("RUNNING"))
+    s = talking([b""] * 40 + [answer(1, 1, 7)], step=1.0)
+    machine: Any = s.machine
+    machine.kept_waiting = True
+    assert s.ask(1, "c 1").value == 7

@@ -257,6 +257,17 @@ class Machine:
         """Seconds of the guest's own time since it started; with -icount, instructions executed."""
         return self.ticks() / TICKS_PER_SECOND
 
+    def scheduling(self) -> tuple[float, float]:
+        """Seconds that the host has let QEMU run, and that QEMU was ready and had to wait (proc(5))."""
+        ran = waited = 0
+        for path in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
+            try:
+                one = path.read_text("ascii").split()
+            except OSError:
+                continue  # a thread that has just ended
+            ran, waited = ran + int(one[0]), waited + int(one[1])
+        return ran / 1e9, waited / 1e9
+
     def ticks(self) -> int:
         """The machine timer."""
         text = self.monitor.human(f"xp /1gx {MTIME:#x}")

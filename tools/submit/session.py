@@ -25,9 +25,8 @@ MASK = (1 << 64) - 1
 ARENA_PAGES = 16
 SERVER = 2  # the crypto server's pid
 GONE = 0.3  # seconds of guest time for which a caller is in no slot: not just while that changes
-ROUNDS = (
-    12  # looks at the console before a call is late: the guest's clock may leap when it was idle
-)
+ROUNDS = 12  # looks before something is late
+BUSY = 0.03  # seconds of QEMU's for each of the guest's, from which on the guest is at work
 DEAD = 8.0  # seconds of real time for which the guest's clock stands still
 STALLED = 600.0  # seconds of real time without an answer: the machine itself is stuck
 Condition = Callable[[Glance], bool]
@@ -130,6 +129,30 @@ class Frozen:
         return time.monotonic() - self.since > seconds
 
 
+class Patience:
+    """Is something late? The guest's clock counts instructions while it works, but follows the host's
+    while it waits, for its disk too. So of an idle guest's time only what the host did not keep QEMU
+    waiting counts.
+    """
+
+    def __init__(self, machine: Machine, seconds: float):
+        self.machine, self.seconds, self.rounds = machine, seconds, 0
+        self.began, self.frozen = machine.time(), Frozen()
+        self.ran, self.waited = machine.scheduling()
+        self.passed = 0.0
+
+    def over(self) -> bool:
+        """Asked again and again: has the time passed, or does it stand still?"""
+        self.rounds, self.passed = self.rounds + 1, self.machine.time() - self.began
+        if self.frozen.after(self.passed, DEAD):
+            return True
+        if self.passed <= self.seconds or self.rounds < ROUNDS:
+            return False
+        ran, waited = self.machine.scheduling()
+        at_work = ran - self.ran > BUSY * self.passed
+        return at_work or self.passed - (waited - self.waited) > self.seconds
+
+
 class Session:
     """One guest and its agent, from the agent's first answer on."""
 
@@ -225,8 +248,8 @@ class Session:
         return Answer(value - (1 << 64) if value >> 63 else value, bytes.fromhex(found[2].decode()))
 
     def _answer(self, actor: int, what: str) -> Answer:
-        started, begun = self.machine.time(), time.monotonic()
-        asked, frozen, rounds = False, Frozen(), 0
+        patience, begun = Patience(self.machine, self.timeout), time.monotonic()
+        asked = False
         absent: Optional[float] = None  # guest time since which the caller is not there
         while True:
             found = self._found(actor)
@@ -237,14 +260,12 @@ class Session:
                 raise Panicked(f"panic: {self.machine.panic}", what)
             if self.machine.pump(0.2):
                 continue
-            rounds, passed = rounds + 1, self.machine.time() - started
-            stopped = frozen.after(passed, DEAD)
+            late, passed = patience.over(), patience.passed
             fate = self._fate(actor)
             absent = (passed if absent is None else absent) if fate else None
-            if absent is not None and (stopped or passed - absent > GONE):
+            if absent is not None and (late or passed - absent > GONE):
                 raise Died(f"the process that called is gone ({fate})", what)
-            late = passed > self.timeout and rounds >= ROUNDS
-            if stopped or late or time.monotonic() - begun > STALLED:
+            if late or time.monotonic() - begun > STALLED:
                 raise Hung(f"no answer after {passed:.0f} s of guest time", what)
             if not asked and passed > self.timeout / 4 and self._torn(actor):
                 asked = True  # somebody else printed into the middle of the line
@@ -311,15 +332,12 @@ class Session:
         """Glances again and again until `done(glance)`, then looks; None if that takes longer, or it
         panics.
         """
-        frozen, until, rounds = Frozen(), self.machine.time() + guest_seconds, 0
+        patience = Patience(self.machine, guest_seconds)
         while True:
-            rounds += 1
             with self.paused():
                 if done(Glance(self.kernel)):
                     return Look(self.kernel, mark=self.mark)
-            now = self.machine.time()
-            late = now > until and rounds >= ROUNDS
-            if self.machine.panic is not None or late or frozen.after(now, DEAD):
+            if self.machine.panic is not None or patience.over():
                 return None
             self.machine.pump(0.01)
 

@@ -9,7 +9,7 @@ from typing import Callable, Generator, Optional
 
 from tools.guest import GuestError, read_table
 from tools.guest.stack import Frame, kernel_frames
-from tools.submit.session import DEAD, ROUNDS, Actor, Frozen, Session
+from tools.submit.session import Actor, Patience, Session
 from tools.submit.stub import READ, WRITE, Stop, Stub
 
 PATIENCE = 6.0  # seconds of guest time without a stop and without the end waited for
@@ -71,14 +71,13 @@ def _leave(stub: Stub, points: list[tuple[str, int, int]], stopped: bool) -> Non
 
 
 def _next(g: Session, stub: Stub, ended: Callable[[], bool]) -> Optional[Stop]:
-    frozen, until, rounds = Frozen(), g.machine.time() + PATIENCE, 0
+    patience = Patience(g.machine, PATIENCE)
     stop = stub.resume(TURN)
     while stop is None:
         g.machine.pump(0.0)
         if ended() or g.machine.panic is not None:
             return None
-        rounds, now = rounds + 1, g.machine.time()
-        if now > until and rounds >= ROUNDS or frozen.after(now, DEAD):
+        if patience.over():
             raise Lost("nothing comes by")
         stop = stub.wait(TURN)
     return stop
