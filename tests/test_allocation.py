@@ -56,6 +56,14 @@ def test_each_frame_in_turn(boot: Boot, built: None, tmp_path: Path, options: st
         assert "out of memory: pid" in guest.console  # where there is no call to give -1
 
 
+def test_one_plan_for_any_kind(boot: Boot, built: None, tmp_path: Path) -> None:
+    """What takes longest, usertests by path in the soak, goes through each test once for all kinds."""
+    guest = boot(image=failpoint.make_image(tmp_path), debug=True)
+    failures = failpoint.fail(guest, "any new 0", failpoint.COMMANDS[-1])
+    assert failpoint.wrong(failures) == []
+    assert {f.kind for f in failures} >= {"frame", "file", "process"}
+
+
 def test_a_disk_that_fails_to_write(boot: Boot, built: None, tmp_path: Path) -> None:
     """One line, and the file system is read-only: changes give -1, what is there can be read."""
     guest = boot(
