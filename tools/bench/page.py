@@ -282,11 +282,14 @@ def page(record: Record) -> str:
         "## Throughput\n",
         "1,000 requests of 4 KiB from 8 clients, each of which makes its data up and checks every byte of the answer; "
         "one server. By the clock a host can show as many harts as it has free cores, and each hart beyond "
-        "that takes turns with the others. So there is a second measure: all harts run at the same time, and "
-        "how many requests there are for each million instructions of the hart that executes most is what "
-        "would bound a machine with a core for each hart. Waiting for locks is in it, `wfi` is not. Bare "
-        "requests of 64 bytes, with no work at the client, did not rise when they were "
-        "tried on a busy host.\n"
+        "that takes turns with the others. On a host whose cores are all taken (the load average tells) "
+        "several harts got less by the clock than one, probably because a request wakes a process on another "
+        "hart, whose thread first has to wait for a core; on a quiet host it was not tried. So what says "
+        "whether the kernel lets harts work side by side is the second measure: all harts run at the same "
+        "time, and how many requests there are for each million instructions of the hart that executes most "
+        "is what would bound a machine with a core for each hart. Waiting for locks is in it, `wfi` is not. "
+        "Bare requests of 64 bytes, with no work at the client, did not rise when they were tried on a busy "
+        "host.\n"
         f"Measured by {sentence(record['made']['clocked'])}, {loads(record['made']['clocked'])}.\n",
         throughput_table(record["throughput"]),
         "![throughput](throughput.svg)\n",
