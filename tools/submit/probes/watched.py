@@ -226,6 +226,9 @@ def leaver(bench: Bench) -> None:
     if bench.found("X1"):
         bench.undecided("Q3", "hidden by X1: no request that fails to be mapped is refused")
         return
+    if bench.found("C6", "C8"):
+        bench.undecided("Q3", "the server does not live through a good request")
+        return
     with bench.guest() as (g, _):
         small = g.arena + 2 * PAGE
         with server_held(g) as held:
