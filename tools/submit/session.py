@@ -26,7 +26,9 @@ ARENA_PAGES = 16
 SERVER = 2  # the crypto server's pid
 GONE = 0.3  # seconds of guest time for which a caller is in no slot: not just while that changes
 ROUNDS = 12  # looks before something is late
-BUSY = 0.03  # seconds of QEMU's for each of the guest's, from which on the guest is at work
+BOOT = 60.0  # guest seconds until the agent must have come up: most of it waits for the disk
+IDLE = 2.5  # times as long an idle guest may take
+BUSY = 0.05  # seconds of QEMU's for each of the guest's, from which on the guest is at work
 DEAD = 8.0  # seconds of real time for which the guest's clock stands still
 STALLED = 600.0  # seconds of real time without an answer: the machine itself is stuck
 Condition = Callable[[Glance], bool]
@@ -150,7 +152,7 @@ class Patience:
             return False
         ran, waited = self.machine.scheduling()
         at_work = ran - self.ran > BUSY * self.passed
-        return at_work or self.passed - (waited - self.waited) > self.seconds
+        return at_work or self.passed - (waited - self.waited) > IDLE * self.seconds
 
 
 class Session:
@@ -179,7 +181,7 @@ class Session:
         self.progress = agent.symbols["progress"].address
         machine.run()
         try:
-            first = self._answer(0, "boot")
+            first = self._answer(0, "boot", BOOT)
             self.nonce = nonce
             self.main = Actor(self, 0, first.value)
             self.ask(0, f"n {nonce}")
@@ -247,8 +249,8 @@ class Session:
         value = int(found[1], 16)
         return Answer(value - (1 << 64) if value >> 63 else value, bytes.fromhex(found[2].decode()))
 
-    def _answer(self, actor: int, what: str) -> Answer:
-        patience, begun = Patience(self.machine, self.timeout), time.monotonic()
+    def _answer(self, actor: int, what: str, seconds: float = 0.0) -> Answer:
+        patience, begun = Patience(self.machine, seconds or self.timeout), time.monotonic()
         asked = False
         absent: Optional[float] = None  # guest time since which the caller is not there
         while True:
