@@ -19,6 +19,7 @@ from tools.trace.requests import Request, Requests
 from tools.trace.trace import Trace
 
 PAGE = 4096
+LARGEST = 1 << 33  # bytes of one mapping: shared pages are in memory, and no guest has more
 BLOCK = 10_000  # records turned into python's numbers at a time
 DONE, ERROR = 2, 3
 SERVED = 1
@@ -239,17 +240,23 @@ def mapped_once(run: Run) -> Found:
             start = a["to"] if event == "map" else a["va"]
             target = a["dst"] if event == "map" else a["target"]
             pages = mapped.setdefault(target, {})
+            told = False  # of this record already
+            if a["size"] > LARGEST:
+                yield Violation(f"{run.name(target, i)}: {event} of {a['size']:#x} bytes", (i,))
+                continue
             for page in range(start // PAGE, (start + a["size"] - 1) // PAGE + 1):
+                records: tuple[int, ...] = ()
                 if event == "map":
                     if page in pages:
-                        text = f"{run.name(target, i)}: page {page * PAGE:#x} is mapped twice"
-                        yield Violation(text, (pages[page][0], i))
+                        what, records = "mapped twice", (pages[page][0], i)
                     pages[page] = (i, 1)
-                elif page in pages:
-                    del pages[page]
-                elif complete:
-                    text = f"{run.name(target, i)}: page {page * PAGE:#x} is unmapped but was not mapped"
-                    yield Violation(text, (i,))
+                elif pages.pop(page, None) is None and complete:
+                    what, records = "unmapped but was not mapped", (i,)
+                if records and not told:
+                    told = True
+                    yield Violation(
+                        f"{run.name(target, i)}: page {page * PAGE:#x} is {what}", records
+                    )
 
 
 @rule(
