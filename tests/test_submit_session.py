@@ -7,6 +7,8 @@ from typing import Any, Iterator, Optional
 import pytest
 
 from tools.submit import session as sessions
+from tools.submit.probes import server
+from tools.submit.probes.base import Outcome
 from tools.submit.session import Actor, Died, Hung, Session
 
 
@@ -102,3 +104,37 @@ def test_what_the_host_keeps_waiting_does_not_hang(monkeypatch: pytest.MonkeyPat
     machine: Any = s.machine
     machine.kept_waiting = True
     assert s.ask(1, "c 1").value == 7
+
+
+@pytest.mark.parametrize(
+    "stval,id", [("0x5010", "C6"), ("0x6000", "C8")], ids=["in its page", "behind it"]
+)
+def test_a_fault_where_the_request_was_is_a_touch_after_removing(
+    monkeypatch: pytest.MonkeyPatch, stval: str, id: str
+) -> None:
+    """An invalid request that ends the server: by an address of the page that has been given back, or by another."""
+    booked: list[str] = []
+    monkeypatch.setattr(server, "book", lambda bench, id, *rest: booked.append(id))
+    faults = (
+        "usertrap(): unexpected scause 0x000000000000000f pid=2",
+        f"            sepc=0x0000000000000128 stval={stval}",
+    )
+    bench: Any = None
+    served = server.Served(
+        Outcome(None),
+        state=1,
+        server="ZOMBIE",
+        size_before=0x5000,
+        size_after=0x5000,
+        faults=faults,
+    )
+    assert not server._survived(bench, served, "a request with type 0")
+    assert booked == [id]
+
+
+def test_a_trap_told_within_an_answer_is_heard() -> None:
+    """The agent's words and the kernel's mix on the console: a line that has both is not thrown away."""
+    told = b"\n@n0 0 0005 00usertrap(): unexpected scause 0xf pid=2\n00 sepc=0x174 stval=0x4004\n"
+    made = talking([])
+    made.machine.console = answer(1, 1, 7) + told
+    assert made.talk == told.decode().split("\n")[1:-1]

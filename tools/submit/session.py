@@ -24,6 +24,7 @@ PAGE = 4096
 MASK = (1 << 64) - 1
 ARENA_PAGES = 16
 SERVER = 2  # the crypto server's pid
+TRAP = r"\bpid[ =]|scause|stval"  # words of a kernel that tells of a program's fault
 GONE = 0.3  # seconds of guest time for which a caller is in no slot: not just while that changes
 ROUNDS = 12  # looks before something is late
 BOOT = 60.0  # guest seconds until the agent must have come up: most of it waits for the disk
@@ -206,11 +207,12 @@ class Session:
 
     @property
     def talk(self) -> list[str]:
-        """The lines of the console that are not the agent's conversation."""
+        """The lines of the console that are not the agent's conversation. A trap may be told in the middle of one."""
         return [
             line
             for line in self.console.splitlines()
-            if line.strip() and not re.match(r"@\w+ \w |\d \w( |$)", line)
+            if line.strip()
+            and (re.search(TRAP, line) or not re.match(r"@\w+ \w |\d \w( |$)", line))
         ]
 
     def coded(self, name: str, arguments: tuple[int | str, ...]) -> str:

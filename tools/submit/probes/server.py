@@ -43,11 +43,18 @@ class Served:
         return bool(self.faults) or self.server in (None, "ZOMBIE")
 
     @property
-    def touched_late(self) -> bool:
-        """Did it fault where the request was mapped, with the work done?"""
+    def touched_gone(self) -> bool:
+        """Did it fault in the page of the request? It can read and write there as long as it is mapped, if a good
+        request does not end it: so the mapping has gone.
+        """
         found = re.search(r"(?:stval|address)[ =:]*(?:0x)?([0-9a-f]+)", " ".join(self.faults))
         at, address = rounded(self.size_before), int(found[1], 16) if found else 0
-        return at <= address < at + PAGE and self.data == xor(DATA, KEY)
+        return at <= address < at + PAGE
+
+    @property
+    def touched_late(self) -> bool:
+        """Did it fault where the request was mapped, with the work done?"""
+        return self.touched_gone and self.data == xor(DATA, KEY)
 
     @property
     def left(self) -> bool:
@@ -281,6 +288,10 @@ def _sound(bench: Bench, *ids: str) -> bool:
 def _survived(bench: Bench, served: Served, call: str) -> bool:
     if served.idle and not served.died:
         return True
+    if served.touched_gone:
+        text = "The server touches an invalid request after giving it back."
+        book(bench, "C6", text, [call, *served.faults])
+        return False
     how = "ends" if served.died else "does not come back"
     book(bench, "C8", f"The server {how} after an invalid request.", [call, *served.faults])
     return False
@@ -308,7 +319,7 @@ def bad_sizes(bench: Bench) -> None:
         served = serve(bench, g, key=b"", data=DATA, key_size=0)
         call = f"a request with key_size 0: {served.text}"
         if not served.outcome.error and served.outcome.value >= 0:
-            if served.left:
+            if served.left or served.touched_gone:
                 _survived(bench, served, call)
             elif served.died:
                 book(bench, "C2", "A key of size 0 ends the server.", [call, *served.faults])
@@ -332,7 +343,7 @@ def bad_sizes(bench: Bench) -> None:
             if served.outcome.error or served.outcome.value < 0:
                 bench.undecided("C3", call)
                 continue
-            if served.left:
+            if served.left or served.touched_gone:
                 _survived(bench, served, call)
             elif served.died:
                 book(
@@ -356,12 +367,17 @@ def _no_header(bench: Bench) -> None:
     with bench.guest() as (g, _):
         va = g.arena + PAGE - 8
         g.main.write(va, HEADER.pack(DECRYPT, INIT, 1, 1)[:8])
+        size = g.look().size(SERVER)
         outcome = bench.attempt(g, lambda: g.main.call("crypto_op", va, 8))
         if not outcome.answer or outcome.value < 0:
             return
         look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
         if look is not None and (faults := server_faults(g)):
             call = f"crypto_op({va:#x}, 8), the last 8 bytes of a page: {outcome}"
+            served = Served(outcome, size_before=size, faults=tuple(faults))
+            if served.touched_gone:
+                _survived(bench, served, call)
+                return
             text = (
                 "A request too small for a header kills the server: it reads the sizes behind it."
             )
@@ -424,7 +440,7 @@ def bad_address(bench: Bench) -> None:
 
 PROBES = [
     Probe("good requests", ("C1", "C6", "X5"), ("server",), good_requests, stage=1),
-    Probe("bad headers", ("C1", "C4", "C8", "C10"), ("server",), bad_headers),
+    Probe("bad headers", ("C1", "C4", "C6", "C8", "C10"), ("server",), bad_headers),
     Probe("bad sizes", ("C2", "C3"), ("server",), bad_sizes),
     Probe("another pid", ("C7",), ("program",), other_pid),
     Probe("bad address", ("X1", "Q2"), ("queue",), bad_address, stage=4),
