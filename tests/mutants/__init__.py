@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Optional
 
-from tools.mutants import names, path, plant
+from tools.mutants import TREE, names, path, plant
 
 __all__ = ["Function", "breaks", "functions", "names", "path", "plant"]
 HEAD = re.compile(
@@ -39,21 +40,15 @@ def breaks(name: str) -> str:
 
 
 def functions(name: str, folder: Path) -> list[Function]:
-    """The functions of a planted tree in which the patch changes a line."""
+    """The functions of a planted tree in which the patch changed a line, wherever it found its place."""
     found = []
-    file, at = "", 0
-    for line in path(name).read_text(encoding="utf-8").splitlines()[1:]:
-        if line.startswith("+++ b/"):
-            file = line.removeprefix("+++ b/")
-        elif start := re.match(r"@@ -\d+,?\d* \+(\d+)", line):
-            at = int(start[1])
-        elif line.startswith(("+", "-")) and not line.startswith("---"):
-            around = _around(folder / file, file, at)
-            if around and around not in found:
-                found.append(around)
-            at += line.startswith("+")
-        elif line.startswith(" "):
-            at += 1
+    for file in re.findall(r"^\+\+\+ b/(.+)$", path(name).read_text(encoding="utf-8"), re.M):
+        before, after = ((root / file).read_text("utf-8").splitlines() for root in (TREE, folder))
+        for tag, _, _, start, end in SequenceMatcher(None, before, after, False).get_opcodes():
+            for line in range(start + 1, max(start + 1, end) + 1) if tag != "equal" else ():
+                around = _around(folder / file, file, line)
+                if around and around not in found:
+                    found.append(around)
     return found
 
 

@@ -15,7 +15,7 @@ from tools.submit.probes.server import DECRYPT, HEADER, INIT, KEY, WORK, book
 from tools.submit.probes.server import gone as is_gone
 from tools.submit.probes.server import is_idle, one_request, peek, server_faults
 from tools.submit.probes.static import fences_of
-from tools.submit.session import SERVER, Session
+from tools.submit.session import SERVER, Actor, Session
 from tools.submit.stub import CODE, READ, WRITE, Stop, Stub
 from tools.submit.watch import Lost, Stops, frames_at, passing
 
@@ -25,31 +25,38 @@ MORE = 512  # bytes the client adds to data_size while the server works
 
 
 def unlocked_reads(bench: Bench) -> None:
-    """Who reads another process's pid during map_shared_pages, and does he hold any lock then?"""
+    """Who reads another process's pid during map_shared_pages, and does he hold any lock then? From the
+    parent, which may be found without a search, and from the child.
+    """
+    order = bench.shape.map_order or ()
     with bench.guest() as (g, calls):
         child = g.fork(1)
         look = g.quiet()
-        process = look.process(g.main.pid)
-        field = process.record.type.find("pid") if process else None
-        order = bench.shape.map_order or ()
-        if process is None or field is None or "src" not in order:
-            bench.undecided("K1", "the source's pid is not looked up here")
-            return
-        where = process.address + field.offset
-        arguments = calls.map_arguments(order, g.main, child, g.arena, 64)
-        stops = passing(
-            g,
-            [(READ, where, 4)],
-            lambda: g.post(1, "c " + g.coded("map_shared_pages", tuple(arguments))),
-            lambda: g.answered(1),
-        )
-        try:
-            with closing(stops):
-                for stub, stop in stops:
-                    if _is_unlocked(bench, g, stub, stop):
-                        return
-        except Lost as lost:
-            bench.undecided("K1", f"the watched call does not come back: {lost}")
+        for src, dst in ((g.main, child), (child, g.main)):
+            process = look.process(src.pid)
+            field = process.record.type.find("pid") if process else None
+            if process is None or field is None or "src" not in order:
+                bench.undecided("K1", "the source's pid is not looked up here")
+                return
+            try:
+                arguments = calls.map_arguments(order, src, dst, g.arena, 64)
+                if _reads_unlocked(bench, g, dst, arguments, process.address + field.offset):
+                    return
+            except Lost as lost:
+                bench.undecided("K1", f"the watched call does not come back: {lost}")
+                return
+
+
+def _reads_unlocked(bench: Bench, g: Session, by: Actor, arguments: list[int], where: int) -> bool:
+    """Does anybody without a lock read the pid at `where` while `by` maps?"""
+    stops = passing(
+        g,
+        [(READ, where, 4)],
+        lambda: g.post(by.index, "c " + g.coded("map_shared_pages", tuple(arguments))),
+        lambda: g.answered(by.index),
+    )
+    with closing(stops):
+        return any(_is_unlocked(bench, g, stub, stop) for stub, stop in stops)
 
 
 def _is_unlocked(bench: Bench, g: Session, stub: Stub, stop: Stop) -> bool:
