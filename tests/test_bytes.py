@@ -55,6 +55,7 @@ def test_nothing_leads_out_of_a_build() -> None:
         (hostile.broken_core, 1000908),
         (hostile.damaged_snapshot, 226),
         (hostile.damaged_trace, 1000403),
+        (hostile.damaged_trace, 1001637),
         (hostile_submit.archive, 14),
         (hostile_submit.archive, 109),
         (hostile_submit.batch_results, 5),

@@ -67,7 +67,7 @@ class EventTable:
                 t.split(b"\0")[0].decode("ascii", "replace") for t in texts
             )
             pairs = tuple((a.partition(":")[0], a.partition(":")[2]) for a in arguments.split())
-            self.events[id_] = EventInfo(id_, name, category, flags, min(slots, ARGS), pairs)
+            self.events[id_] = EventInfo(id_, name, category, flags, min(slots, ARGS), pairs[:ARGS])
             if not ROW_TEXT.fullmatch(f"{name} {category} {arguments}"):
                 raise ValueError("not a table of events")
         for set_, value, name in VALUE_ROW.iter_unpack(values):
