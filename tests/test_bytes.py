@@ -61,6 +61,7 @@ def test_nothing_leads_out_of_a_build() -> None:
         (hostile_submit.batch_results, 5),
         (hostile_submit.batch_results, 15),
         (hostile_submit.build_log, 0),
+        (hostile_submit.built_tree, 1000042),
         (hostile_submit.console, 0),
         (hostile_submit.rubric, 26),
     ],

@@ -55,11 +55,11 @@ def numbers(build: Build) -> dict[str, int]:
     while names:
         lines = ['#include "kernel/types.h"', '#include "kernel/syscall.h"']
         lines += [f"unsigned long number_{n} = SYS_{n};" for n in names]
-        source.write_text("\n".join(lines) + "\n", encoding="ascii")
+        source.write_text("\n".join(lines) + "\n", encoding="utf-8")  # a name may be any letters
         command = [f"{build.prefix}gcc", "-w", "-I.", "-S", "-o", obj.name, source.name]
         result = sandbox.run(command, root, 60)
         if result.status == 0:
-            text = obj.read_text(encoding="ascii", errors="replace")
+            text = obj.read_text(encoding="utf-8", errors="replace")
             pairs = re.findall(r"^number_(\w+):\s+\.dword\s+(\d+)", text, re.M)
             found = {n: int(v) for n, v in pairs}
             zeros = re.findall(r"^number_(\w+):\s+\.zero", text, re.M)
