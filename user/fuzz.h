@@ -2,16 +2,16 @@
 // A host finds `area` in the program's symbols and reads there who was in which call (tests/harness/fuzz.py).
 #pragma once
 #include "kernel/types.h"
+#include "user/raw_call.h"
 
 #define FUZZ_SLOTS 48
 #define FUZZ_PAGES 12   // of shared memory
 #define FUZZ_FIRST 4096 // bytes of it that are not for calls to read and write
 #define FUZZ_OWN 3      // pages behind it, of each process alone, which are
-#define FUZZ_ARGS 6
 
 struct fuzz_call {
   uint64 number;
-  uint64 args[FUZZ_ARGS];
+  uint64 args[RAW_ARGS];
 };
 
 // One process at work.

@@ -332,18 +332,6 @@ static void spare_the_run(struct fuzz_call *c) {
   }
 }
 
-static uint64 raw_call(const struct fuzz_call *c) {
-  register uint64 a0 __asm__("a0") = c->args[0];
-  register uint64 a1 __asm__("a1") = c->args[1];
-  register uint64 a2 __asm__("a2") = c->args[2];
-  register uint64 a3 __asm__("a3") = c->args[3];
-  register uint64 a4 __asm__("a4") = c->args[4];
-  register uint64 a5 __asm__("a5") = c->args[5];
-  register uint64 a7 __asm__("a7") = c->number;
-  __asm__ volatile("ecall" : "+r"(a0) : "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5), "r"(a7) : "memory");
-  return a0;
-}
-
 // What the following calls use of this one's result.
 static void learn(const struct fuzz_call *c, uint64 result) {
   if (c->number == SYS_map_shared_pages && (int)c->args[1] == getpid())
@@ -364,11 +352,11 @@ int random_call(struct fuzz_slot *slot) {
   if (c.number == SYS_exec)
     c.args[0] = program(), c.args[1] = argument_vector();
   else
-    for (int i = 0; i < FUZZ_ARGS; i++)
+    for (int i = 0; i < RAW_ARGS; i++)
       c.args[i] = *kinds ? make_argument(*kinds++) : dice_any();
   spare_the_run(&c);
   slot->last = c;
-  uint64 choices = dice_state, result = raw_call(&c);
+  uint64 choices = dice_state, result = raw_call(c.number, c.args);
   if (c.number == SYS_fork && result == 0)
     return FORKED;
   if (dice_state != choices || memcmp(&slot->last, &c, sizeof(c)) != 0)

@@ -11,6 +11,7 @@
 #include "kernel/stat.h"
 #include "kernel/syscall.h"
 #include "user/dice.h"
+#include "user/raw_call.h"
 #include "user/sweep.h"
 #include "user/user.h"
 
@@ -256,16 +257,6 @@ static void do_crypto(void) {
     crypto_wait(op);
 }
 
-static void raw_call(long number, uint64 a, uint64 b, uint64 c, uint64 d, uint64 e) {
-  register uint64 a0 __asm__("a0") = a;
-  register uint64 a1 __asm__("a1") = b;
-  register uint64 a2 __asm__("a2") = c;
-  register uint64 a3 __asm__("a3") = d;
-  register uint64 a4 __asm__("a4") = e;
-  register long a7 __asm__("a7") = number;
-  __asm__ volatile("ecall" : "+r"(a0) : "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a7) : "memory");
-}
-
 // Registers full of anything, for the calls that neither wait, nor touch the console, nor end the machine.
 static void do_raw(void) {
   static const int numbers[] = {SYS_fstat,
@@ -289,8 +280,8 @@ static void do_raw(void) {
                                 0,
                                 23,
                                 1000};
-  uint64 args[5];
-  for (int i = 0; i < 5; i++)
+  uint64 args[RAW_ARGS];
+  for (int i = 0; i < RAW_ARGS; i++)
     switch (dice(5)) {
     case 0:
       args[i] = (uint64)address();
@@ -308,7 +299,7 @@ static void do_raw(void) {
       args[i] = (uint64)dice(0x80000000u) << dice(33);
       break;
     }
-  raw_call(PICK(numbers), args[0], args[1], args[2], args[3], args[4]);
+  raw_call(PICK(numbers), args);
 }
 
 static void do_small(void) {

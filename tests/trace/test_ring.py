@@ -18,7 +18,7 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ring")
     out = folder / "ring_host"
     flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]
-    command = ["cc", *flags, f"-I{ROOT / 'tests' / 'host'}", f"-I{ROOT}"]
+    command: list[str | Path] = ["cc", *flags, f"-I{ROOT / 'tests' / 'host'}", f"-I{ROOT}"]
     for name in ("trace", "systrace"):
         source = ROOT / "kernel" / "trace" / f"{name}.c"
         kernel = [*command, "-ffreestanding", "-c", "-o", folder / f"{name}.o", source]
