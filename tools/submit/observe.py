@@ -99,7 +99,8 @@ class Breakpoints:
         self.stacks: dict[int, list[Frame]] = {}  # sequence of a record -> who caused it
         self.rows: list[tuple[Any, ...]] = []
         self.calls: dict[tuple[str, int], Moment] = {}  # (function, stack pointer) -> its entry
-        self.inside = 0  # depth of calls in which locks are watched
+        # Return address and stack pointer of each call under way in which locks are watched.
+        self.inside: set[tuple[int, int]] = set()
         self.stops = 0
         self.running = False
         self.entries: dict[int, tuple[str, Hook]] = {}
@@ -125,7 +126,7 @@ class Breakpoints:
         symbol = self.elf.symbols[name]
         self.entries[symbol.address] = (name, hook)
         self.stub.insert(CODE, symbol.address)
-        if hook.leave or name in ("sys_" + n for n in LOCKED):
+        if hook.leave:
             for at in returns(self.elf, symbol.address, symbol.size):
                 self.ends[at] = (name, hook)
                 self.stub.insert(CODE, at)
@@ -178,6 +179,8 @@ class Breakpoints:
                 self._entered(stop.hart, registers, *self.entries[pc])
             else:
                 self._left(stop.hart, registers, *self.ends[pc])
+            if pc in self.ends:
+                self._came_back(registers)
         except GuestError:
             pass  # a broken kernel's pointers lead nowhere: no record of it
         if self.stops == MOST:
@@ -198,11 +201,24 @@ class Breakpoints:
         if hook.enter:
             self._tell(hart, registers, moment, hook.enter)
         if name in ("sys_" + n for n in LOCKED):
-            self.inside += 1
-            if self.inside == 1:
+            self.inside.add((registers["ra"], registers["sp"]))
+            if registers["ra"] not in self.ends:
+                self.ends[registers["ra"]] = name, Hook(())
+                self.stub.insert(CODE, registers["ra"])
+            if len(self.inside) == 1:
                 for lock, locking in LOCKS.items():
                     if self._known(lock):
                         self._watch(lock, locking)
+
+    def _came_back(self, registers: dict[str, int]) -> None:
+        """At an address a system call returns to: its own last act may have been a jump, so no return
+        instruction of it need have been passed.
+        """
+        call = registers["pc"], registers["sp"]
+        if call in self.inside:
+            self.inside.remove(call)
+            if not self.inside:
+                self._unwatch(LOCKS)
 
     def _left(self, hart: int, registers: dict[str, int], name: str, hook: Hook) -> None:
         moment = self.calls.pop((name, registers["sp"]), None)
@@ -211,10 +227,6 @@ class Breakpoints:
         moment.result, moment.process = registers["a0"], self._process(hart)
         if hook.leave:
             self._tell(hart, registers, moment, hook.leave)
-        if name in ("sys_" + n for n in LOCKED):
-            self.inside -= 1
-            if self.inside == 0:
-                self._unwatch(LOCKS)
 
     def _process(self, hart: int) -> Any:
         cpus = self.kernel.records("cpus")
