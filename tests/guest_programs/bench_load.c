@@ -128,20 +128,24 @@ static void be_client(uint seed, int requests) {
 
 // Lets the clients loose together, each with its share of the requests. -> the ticks until all have ended.
 static uint64 serve_clients(void) {
-  int gate[2];
-  char c;
-  if (pipe(gate) < 0)
+  int gate[2], ready[2]; // held shut until all are ready
+  char c = 0;
+  if (pipe(gate) < 0 || pipe(ready) < 0)
     fail("pipe");
   for (int i = 0; i < CLIENTS; i++) {
     if (fork() == 0) {
       close(gate[1]);
+      write(ready[1], &c, 1);
       read(gate[0], &c, 1);
       be_client(i, REQUESTS / CLIENTS);
       exit(0);
     }
   }
   close(gate[0]);
-  sleep(2); // until all stand at the gate
+  for (int i = 0; i < CLIENTS; i++)
+    read(ready[0], &c, 1);
+  close(ready[0]);
+  close(ready[1]);
   uint64 start = trace_control(TRACE_NOW, 0);
   MARK_START(26);
   close(gate[1]);
