@@ -218,7 +218,7 @@ while [ "${1#-}" != "$1" ]; do shift; done
 echo "$1" >> "$HOSTS"
 shift
 [ "$1" = -- ] && shift
-exec sh -c "$*"
+exec env SHELL=/bin/sh sh -c "$*"  # as a login has it: parallel's worker starts the command with it
 """
 
 
