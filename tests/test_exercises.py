@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import exercises, tree
-from tools.mutants import names
+from tools.mutants import ids, names
 
 THERE = exercises.exercises()
 HERE = (
@@ -22,7 +22,7 @@ HERE = (
 
 def test_every_mutant_has_its_exercise() -> None:
     """And every exercise its mutant and its answer."""
-    assert {id for name in names() for id in name.split("+")} == set(THERE)
+    assert {id for name in names() for id in ids(name)} == set(THERE)
     for id, exercise in THERE.items():
         assert exercise.answer == f"[answer](mistakes/{id}.md)"
         assert exercise.run and (exercise.shows or exercise.fewer), id

@@ -25,6 +25,11 @@ def names() -> list[str]:
     return sorted((p.stem for p in PATCHES.glob("*.patch")), key=natural)
 
 
+def ids(name: str) -> list[str]:
+    """What a mutant carries: `M3+U5` two mistakes, `K1-fields` another form of K1 than `K1`."""
+    return name.partition("-")[0].split("+")
+
+
 def path(name: str) -> Path:
     """The patch of a mutant."""
     return PATCHES / f"{name}.patch"

@@ -17,7 +17,7 @@ from tests.gdb.test_live import free_port
 from tests.harness import tree
 from tests.harness.guest import PANIC, PROMPT, SERVER_DEATH, Guest
 from tools.docs.drawing.session import gdb
-from tools.mutants import apply, names
+from tools.mutants import apply, ids, names
 
 PAGE = tree.ROOT / "docs" / "exercises.md"
 ROW = re.compile(r"^\| ([A-Z]\d+) \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", re.M)
@@ -42,7 +42,7 @@ class Exercise:
     @property
     def mutant(self) -> str:
         """The patch that makes it, the smallest if it is part of several."""
-        return min((n for n in names() if self.id in n.split("+")), key=len)
+        return min((n for n in names() if self.id in ids(n)), key=len)
 
     def missing(self, said: str) -> list[str]:
         """What should be there to read and is not."""

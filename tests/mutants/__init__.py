@@ -1,6 +1,7 @@
 """Mutants: one small patch to this tree for each mistake of the catalogue, and for some pairs of them.
 
-A patch is named by the ids that `submit check` must then report, joined by `+`, and begins with a line that says what
+A patch is named by the ids that `submit check` must then report, joined by `+`, and `-word` after them
+for another form of the same; it begins with a line that says what
 it breaks. The place of each finding must lie in a function that the patch changes. README.md has the rest.
 """
 
@@ -12,9 +13,9 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Optional
 
-from tools.mutants import TREE, names, path, plant
+from tools.mutants import TREE, ids, names, path, plant
 
-__all__ = ["Function", "breaks", "functions", "names", "path", "plant"]
+__all__ = ["Function", "breaks", "functions", "ids", "names", "path", "plant"]
 HEAD = re.compile(
     r"^\w[^;=]*\([^;]*\{$"
 )  # the first line of a function's body, as the tree is formatted

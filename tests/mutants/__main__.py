@@ -23,7 +23,7 @@ SUBMIT = tree.ROOT / "tools" / "submit" / "submit"
 
 def judge(name: str, result: dict[str, Any], places: list[mutants.Function]) -> list[str]:
     """What is not as it must be; empty if all is."""
-    wanted, found = name.split("+"), {f["id"]: f for f in result["findings"]}
+    wanted, found = mutants.ids(name), {f["id"]: f for f in result["findings"]}
     wrong = [f"{id} is not found" for id in wanted if id not in found]
     for id, f in found.items():
         where = f"{f['function']} ({f['file']}:{f['line']})"
@@ -40,7 +40,7 @@ def check(name: str, own: bool) -> tuple[list[str], dict[str, Any]]:
         planted = mutants.plant(name, Path(folder) / "tree")
         command = [str(SUBMIT), "check", str(planted), "--json", "--jobs", "1"]
         if own:
-            command += ["--only", name.replace("+", ",")]
+            command += ["--only", ",".join(mutants.ids(name))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 2:
             return [done.stderr.strip()], {"findings": [], "undecided": {}}

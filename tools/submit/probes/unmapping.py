@@ -169,8 +169,34 @@ def private_memory(bench: Bench) -> None:
         _judge_private(bench, g, child, before, outcome, heap, text)
 
 
+def lent_memory(bench: Bench) -> None:
+    """An owner's page that it has lent to another is still its own memory, and no shared mapping."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        va = child.call("sbrk", PAGE).value  # topmost, which is all that some trees take
+        child.fill(va, PAGE, 1)
+        lent = bench.attempt(g, lambda: calls.share(child, g.main, va, PAGE))
+        before = g.quiet()
+        owned = before.page(child.pid, va)
+        holds = [p for p in before.pages.get(g.main.pid, {}).values() if owned and p.pa == owned.pa]
+        if not lent.accepted or not holds:
+            bench.undecided("U2", "a child cannot lend its memory here")
+            return
+        outcome = bench.attempt(g, lambda: calls.unmap(child, va, PAGE))
+        text = f"the owner unmaps a page of its heap that it has lent to another: {outcome}"
+        whose = "A page of a process's own, lent to another and so counted as shared,"
+        _judge_private(bench, g, child, before, outcome, va, text, whose)
+
+
 def _judge_private(
-    bench: Bench, g: Session, child: Actor, before: Look, outcome: Outcome, va: int, what: str
+    bench: Bench,
+    g: Session,
+    child: Actor,
+    before: Look,
+    outcome: Outcome,
+    va: int,
+    what: str,
+    whose: str = "Private memory, not shared with anyone,",
 ) -> None:
     if outcome.lock_panic:
         bench.find("K2", "Refusing to unmap ends in a panic about locks.", [what])
@@ -185,7 +211,7 @@ def _judge_private(
             lines = [what, *diff]
             end = bench.farewell(g, child)
             lines += [f"when the process is reaped: {end}"] if end.panic else []
-            bench.find("U2", "Private memory, not shared with anyone, is unmapped.", lines)
+            bench.find("U2", f"{whose} is unmapped.", lines)
     elif diff:
         bench.find(
             "X6", "An unmapping that is refused has already taken pages away.", [what, *diff]
@@ -282,6 +308,7 @@ def not_the_top(bench: Bench) -> None:
 PROBES = [
     Probe("unmap pairs", ("U1", "U4", "L1"), ("map", "unmap"), pairs),
     Probe("unmap private memory", ("U2",), ("map", "unmap"), private_memory),
+    Probe("unmap lent memory", ("U2",), ("map", "unmap"), lent_memory),
     Probe("unmap the unmapped", ("U3",), ("map", "unmap"), unmapped),
     Probe("unmap partly", ("X6",), ("map", "unmap"), partly),
     Probe("unmap not the top", ("U5",), ("map", "unmap"), not_the_top),

@@ -21,11 +21,12 @@ from tools.submit.watch import Lost, Stops, frames_at, passing
 
 TAKE = "sys_take_shared_memory_request"
 DATA = 256  # bytes of a watched request
+FEW = 16  # of one of which each store is watched
 MORE = 512  # bytes the client adds to data_size while the server works
 
 
 def unlocked_reads(bench: Bench) -> None:
-    """Who reads another process's pid during map_shared_pages, and does he hold any lock then? From the
+    """Who reads another process's fields during map_shared_pages, and does he hold any lock then? From the
     parent, which may be found without a search, and from the child.
     """
     order = bench.shape.map_order or ()
@@ -33,30 +34,50 @@ def unlocked_reads(bench: Bench) -> None:
         child = g.fork(1)
         look = g.quiet()
         for src, dst in ((g.main, child), (child, g.main)):
-            process = look.process(src.pid)
-            field = process.record.type.find("pid") if process else None
-            if process is None or field is None or "src" not in order:
-                bench.undecided("K1", "the source's pid is not looked up here")
+            by, other = (dst, src) if "src" in order else (src, dst)
+            process = look.process(other.pid)
+            if process is None:
+                bench.undecided("K1", "there is no second process")
                 return
+            fields = [process.record.type.find(name) for name in ("pid", "pagetable", "sz")]
+            points = [(READ, process.address + f.offset, f.type.size) for f in fields if f]
             try:
                 arguments = calls.map_arguments(order, src, dst, g.arena, 64)
-                if _reads_unlocked(bench, g, dst, arguments, process.address + field.offset):
+                if _reads_unlocked(bench, g, by, arguments, points):
                     return
             except Lost as lost:
                 bench.undecided("K1", f"the watched call does not come back: {lost}")
                 return
 
 
-def _reads_unlocked(bench: Bench, g: Session, by: Actor, arguments: list[int], where: int) -> bool:
-    """Does anybody without a lock read the pid at `where` while `by` maps?"""
+def _reads_unlocked(
+    bench: Bench, g: Session, by: Actor, arguments: list[int], watched: list[tuple[str, int, int]]
+) -> bool:
+    """Does anybody without a lock read what is `watched` while `by` maps?"""
+    symbol = g.kernel.elf.symbols.get("sys_map_shared_pages")
+    if symbol is None:
+        bench.undecided("K1", "there is no sys_map_shared_pages")
+        return False
+    points = [(CODE, symbol.address, 4)]
     stops = passing(
         g,
-        [(READ, where, 4)],
+        points,
         lambda: g.post(by.index, "c " + g.coded("map_shared_pages", tuple(arguments))),
         lambda: g.answered(by.index),
     )
+    end = 0
     with closing(stops):
-        return any(_is_unlocked(bench, g, stub, stop) for stub, stop in stops)
+        for stub, stop in stops:
+            registers = stub.registers(stop.hart)
+            pc = registers["pc"]
+            if pc == symbol.address:
+                end = registers["ra"]
+                points[:] = [(CODE, end, 4), *watched]
+            elif pc == end:
+                return False
+            elif stop.kind == READ and _is_unlocked(bench, g, stub, stop):
+                return True
+    return False
 
 
 def _is_unlocked(bench: Bench, g: Session, stub: Stub, stop: Stop) -> bool:
@@ -70,7 +91,7 @@ def _is_unlocked(bench: Bench, g: Session, stub: Stub, stop: Stop) -> bool:
     text = " < ".join(f"{f.function} ({f.line[0]}:{f.line[1]})" for f in frames[:3] if f.line)
     bench.find(
         "K1",
-        f"{names[0]} reads another process's pid with no lock held.",
+        f"{names[0]} reads a field of another process with no lock held.",
         [f"at {text}", f"hart {stop.hart} holds no lock there: its noff is 0"],
         function=names[0] or "",
         line=frames[0].line,
@@ -283,22 +304,26 @@ def fences(bench: Bench) -> None:
         where = _unfenced(bench, barriers, kind)
         if where is not None:
             text = f"The server sets the state to {state} without a fence before it."
-            lines = [f"stored at {where[0]}:{where[1]}; no fence since the request was taken"]
+            lines = [f"stored at {where[0]}:{where[1]}; no fence since the data were last written"]
+            lines = lines if kind == DECRYPT else [f"stored at {where[0]}:{where[1]}; no fence"]
             book(bench, "C5", text, lines, where)
 
 
 def _unfenced(bench: Bench, barriers: list[int], kind: int) -> Optional[tuple[str, int]]:
-    """File and line of a store to a request's state before which no barrier was passed."""
+    """File and line of a store to a request's state with no barrier between it and the last store to
+    the data, or since the request was there if none of them changes.
+    """
     elf = Elf(str(bench.lab.build.programs["crypto_srv"]))
     with bench.guest() as (g, _):
-        size = HEADER.size + len(KEY) + DATA
-        g.main.write(g.arena, HEADER.pack(kind, INIT, len(KEY), DATA) + KEY)
-        target = rounded(g.quiet().size(SERVER)) + 4  # the state's address in the server
+        size = HEADER.size + len(KEY) + FEW
+        g.main.write(g.arena, HEADER.pack(kind, INIT, len(KEY), FEW) + KEY)
+        request = rounded(g.quiet().size(SERVER))  # where the server will have it
+        state, data = request + 4, request + HEADER.size + len(KEY)
 
         def served() -> bool:
             return g.answered(0) and is_idle(bench, Glance(g.kernel))
 
-        points = [(WRITE, target, 4), *((CODE, at, 4) for at in barriers)]
+        points = [(WRITE, state, 4), (WRITE, data, FEW), *((CODE, at, 4) for at in barriers)]
         stops = passing(
             g,
             points,
@@ -312,9 +337,12 @@ def _unfenced(bench: Bench, barriers: list[int], kind: int) -> Optional[tuple[st
                     if not at_server(stop, g):
                         continue
                     pc = stub.registers(stop.hart)["pc"]
-                    passed = passed or stop.kind == CODE or pc in barriers
-                    if stop.kind == WRITE:
-                        return None if passed else elf.line(pc)
+                    if stop.kind == CODE:
+                        passed = True
+                    elif stop.watched == data:
+                        passed = False
+                    else:
+                        return None if passed or pc in barriers else elf.line(pc)
         except Lost:
             pass
     return None
