@@ -99,14 +99,6 @@ void jump_to(uint64 address) {
   ((void (*)(void))address)();
 }
 
-uint random_next(uint *state) {
-  uint x = *state ? *state : 0x9e3779b9;
-  x ^= x << 13;
-  x ^= x >> 17;
-  x ^= x << 5;
-  return *state = x;
-}
-
 static uchar pattern(uint64 offset, uint seed) {
   return (offset * 167 + (offset >> 8) * 13 + (offset >> 16) + seed * 29) & 0xff;
 }

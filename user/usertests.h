@@ -59,7 +59,6 @@ uint64 file_size(const char *name);
 uint64 free_frames(void);
 int processes(void);    // in the machine, the dead that were not waited for included
 char *memory_end(void); // one past the last byte the process has, with a page of heap below it
-uint random_next(uint *state);
 
 // Bodies for must_die.
 void load_from(uint64 address);

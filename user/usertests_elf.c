@@ -1,6 +1,7 @@
 // usertests: program files that lie. Each is a small valid program with one field of its ELF header or program header
 // changed; exec has to refuse it, or the process may die of running it, and nothing else may happen.
 // Offsets are those of the ELF-64 object file format, version 1.5.
+#include "user/dice.h"
 #include "user/usertests.h"
 #include "kernel/fcntl.h"
 
@@ -113,10 +114,10 @@ static void elf_fields(void) {
 
 // Random damage to the two headers.
 static void elf_random(void) {
-  uint seed = 2024;
+  dice_state = 2024;
   for (int i = 0; i < 60; i++) {
-    struct patch p = {"random", random_next(&seed) % (HEADER + SEGMENT), 1 + i % 8, 0, 0};
-    p.value = (uint64)random_next(&seed) << 32 | random_next(&seed);
+    struct patch p = {"random", dice(HEADER + SEGMENT), 1 + i % 8, 0, 0};
+    p.value = dice_any();
     make_program(&p);
     run_program(); // any status: it may even run
   }

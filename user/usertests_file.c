@@ -1,4 +1,5 @@
 // usertests: regular files, descriptors and devices. Sizes come from the on-disk format (kernel/fs.h).
+#include "user/dice.h"
 #include "user/usertests.h"
 #include "kernel/fcntl.h"
 #include "kernel/fs.h"
@@ -18,12 +19,13 @@ static void file_contents(void) {
 
 // Small writes at any offset add up; two descriptors of one file each have their place in it.
 static void file_pieces(void) {
-  uint seed = 99, at = 0;
+  uint at = 0;
+  dice_state = 99;
   fill(work, 30000, 6);
   int out = open("f", O_CREATE | O_WRONLY), in = open("f", O_RDONLY);
   CHECK(out >= 0 && in >= 0);
   while (at < 30000) {
-    uint n = random_next(&seed) % 700;
+    uint n = dice(700);
     if (n > 30000 - at)
       n = 30000 - at;
     WANT(write(out, work + at, n), n);

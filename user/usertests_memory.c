@@ -1,5 +1,6 @@
 // usertests: the break, the stack, and what the page protections promise.
 // Relies on nothing but sbrk, fork and wait; lazy growth and copy-on-write have files of their own.
+#include "user/dice.h"
 #include "user/usertests.h"
 #include "kernel/fcntl.h"
 #include "kernel/vm.h"
@@ -271,9 +272,9 @@ static void memory_competed(void) {
 static void heap_churn(void) {
   static uchar *block[64];
   static uint size[64];
-  uint seed = 12345;
+  dice_state = 12345;
   for (int round = 0; round < 4000; round++) {
-    int i = random_next(&seed) % 64;
+    int i = dice(64);
     if (block[i]) {
       long at = differs(block[i], size[i], i);
       if (at >= 0)
@@ -281,7 +282,7 @@ static void heap_churn(void) {
       free(block[i]);
       block[i] = 0;
     } else {
-      size[i] = random_next(&seed) % (round % 50 ? 300 : 20000) + 1;
+      size[i] = dice(round % 50 ? 300 : 20000) + 1;
       block[i] = malloc(size[i]);
       CHECK(block[i] != 0);
       fill(block[i], size[i], i);

@@ -1,4 +1,5 @@
 // usertests: pipes. Bytes arrive once, in order; ends that close are noticed; a failing call moves nothing.
+#include "user/dice.h"
 #include "user/usertests.h"
 
 static int fds[2];
@@ -15,11 +16,12 @@ static void close_pipe(void) {
 #define STREAM 60000
 
 static void send_stream(uint64 seed) {
-  uint random = seed + 1, sent = 0;
+  uint sent = 0;
+  dice_state = seed + 1;
   close(fds[0]);
   fill(work, STREAM, seed);
   while (sent < STREAM) {
-    uint n = random_next(&random) % 1500 + 1;
+    uint n = dice(1500) + 1;
     if (n > STREAM - sent)
       n = STREAM - sent;
     WANT(write(fds[1], work + sent, n), n);
@@ -30,13 +32,14 @@ static void send_stream(uint64 seed) {
 // A stream much longer than the pipe, written and read in pieces of random sizes.
 static void pipe_stream(void) {
   for (uint64 seed = 0; seed < 4; seed++) {
-    uint random = seed + 77, got = 0;
+    uint got = 0;
     int n;
+    dice_state = seed + 77;
     open_pipe();
     start(send_stream, seed);
     close(fds[1]);
     memset(work, 0, STREAM);
-    while ((n = read(fds[0], work + got, random_next(&random) % 700 + 1)) > 0)
+    while ((n = read(fds[0], work + got, dice(700) + 1)) > 0)
       got += n;
     WANT(n, 0);
     WANT(got, STREAM);

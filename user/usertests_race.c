@@ -1,5 +1,6 @@
 // usertests: several processes at the same names, files and directories at once. What is left is always one of the
 // states that some order of the calls could have produced.
+#include "user/dice.h"
 #include "user/usertests.h"
 #include "kernel/fcntl.h"
 #include "kernel/fs.h"
@@ -78,9 +79,9 @@ static void race_files(void) {
 }
 
 static void link_and_unlink(uint64 racer) {
-  uint seed = racer + 5;
+  dice_state = racer + 5;
   for (int i = 0; i < 80; i++) {
-    switch (random_next(&seed) % 3) {
+    switch (dice(3)) {
     case 0:
       close(open("x", O_CREATE | O_RDWR));
       break;

@@ -1,6 +1,7 @@
 // usertests: pages shared between processes (map_shared_pages): what both sides see, where the mapping lies, and how it
 // ends. What is refused stands in usertests_shmrule.c.
 // A mapping is made from parent to child by the child (take) or from child to parent by the child (give).
+#include "user/dice.h"
 #include "user/usertests.h"
 #include "kernel/fcntl.h"
 
@@ -355,14 +356,14 @@ static void shm_large(void) {
 
 // Several children map, unmap, fork, exec and die at the same pages at once while the owner forks and shrinks.
 static void storm(uint64 va) {
-  uint seed = getpid();
+  dice_state = getpid();
   uint64 here[8] = {0};
   for (int i = 0; i < 100; i++) {
-    int slot = random_next(&seed) % 8;
-    switch (random_next(&seed) % 8) {
+    int slot = dice(8);
+    switch (dice(8)) {
     case 0:
       if (fork() == 0) {
-        if (random_next(&seed) % 2)
+        if (dice(2))
           kill(getpid());
         exit(0);
       }

@@ -1,6 +1,7 @@
 // usertests: every way in which the owner of shared pages, or a process they were mapped into, can end or change while
 // the others go on. A holder keeps what it mapped, whatever becomes of the owner; nobody's frames are lost or used
 // twice.
+#include "user/dice.h"
 #include "user/usertests.h"
 #include "kernel/fcntl.h"
 
@@ -168,9 +169,9 @@ static void shm_withdrawn(void) {
 
 // Mapping into and out of processes that are ending, forking and shrinking at that moment.
 static void flicker(uint64 seed) {
-  uint random = seed * 7 + 3;
+  dice_state = seed * 7 + 3;
   for (int i = 0; i < 40; i++)
-    switch (random_next(&random) % 4) {
+    switch (dice(4)) {
     case 0:
       sbrk(2 * PAGE);
       break;

@@ -77,6 +77,7 @@ def run(minutes: float, seed: int) -> None:
                 failures += exhaust(guest, options, command, end)
                 done += 1
             audit.check(guest, before)
+            assert "stuck:" not in guest.console, guest.tail()
     wrong = failpoint.wrong(failures)
     figure("commands", f"{done} of {len(todo)}")
     figure("allocations refused", len(failures))

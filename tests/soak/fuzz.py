@@ -38,6 +38,7 @@ def one(number: int, end: float) -> tuple[int, int, int]:
                     raise
                 made, good, rounds = made + more, good + result, rounds + 1
             fuzz.check_disk(guest)
+            assert "stuck:" not in guest.console, guest.tail()
     log.unlink()
     return made, good, rounds
 
