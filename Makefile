@@ -177,7 +177,7 @@ build/user.flags: FLAGS = $(CC) $(USERFLAGS)
 build/host.flags: FLAGS = $(HOSTCC) $(HOSTFLAGS)
 $Okernel.flags build/user.flags build/host.flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+	@[ "$$(cat $@ 2>/dev/null)" = '$(FLAGS)' ] || echo '$(FLAGS)' > $@
 
 # For editors (clangd, VS Code): how each file is compiled; made anew when a file or an option comes or goes.
 USER_SOURCES := $(sort $(wildcard user/*.c))
@@ -185,7 +185,7 @@ MKFS_SOURCES := $(sort $(wildcard mkfs/*.c))
 build/sources.flags: FLAGS = $(CC) $(KERNELFLAGS) $(USERFLAGS) $(HOSTCC) $(KERNEL_SOURCES) $(USER_SOURCES) $(MKFS_SOURCES)
 build/sources.flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
+	@[ "$$(cat $@ 2>/dev/null)" = '$(FLAGS)' ] || echo '$(FLAGS)' > $@
 
 compile_commands.json: build/sources.flags
 	@each() { command=$$1; shift; for f; do \

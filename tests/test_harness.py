@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from pexpect.expect import searcher_re
 
-from tests.harness import audit, tree
+from tests.harness import again, audit, tree
 from tests.harness.guest import PANIC, Guest, GuestFailure
 from tests.soak.load import compare
 
@@ -146,3 +148,30 @@ def test_a_load_that_gets_slower_is_told_from_noise() -> None:
         assert dearer <= most
         dearer, most = compare(rise, part)
         assert dearer > most
+
+
+BAD_TESTS = """import pytest
+@pytest.fixture
+def broken(): raise OSError
+@pytest.mark.xdist_group("clone")
+def test_grouped(): assert 0
+@pytest.mark.xdist_group("clone")
+@pytest.mark.parametrize("who", ["a@b"])
+def test_cannot_begin(broken, who): pass
+def test_plain(): assert 0
+def test_good(): pass
+"""
+
+
+def test_all_that_failed_is_tried_again(tmp_path: Path) -> None:
+    """Also what could not begin, and what workers call by their group's name."""
+    (tmp_path / "test_bad.py").write_text(BAD_TESTS)
+    here = ["-c", "/dev/null", "--rootdir", str(tmp_path), "-o", "cache_dir=cache"]
+    names: list[str] = []
+    for workers in (["-n", "2", "--dist", "loadgroup"], ["-n", "0"]):
+        command = [sys.executable, "-m", "pytest", *here, *workers, *names]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stdout
+        names = again.failed(tmp_path / "cache/v/cache/lastfailed")
+    assert names == [f"test_bad.py::test_{n}" for n in ("cannot_begin[a@b]", "grouped", "plain")]
+    assert "2 failed, 1 error in" in done.stdout

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -99,7 +100,16 @@ class Guest:
         self.expect(r"\$ ")
         while len(re.findall(HART_UP, self.console)) < cpus:  # a busy host may start a hart late
             self.expect(HART_UP)
-        self.info: dict[str, Any] = json.loads((self.folder / "guest.json").read_text())
+        self.info: dict[str, Any] = json.loads(self._published().read_text())
+
+    def _published(self) -> Path:
+        """guest.json, which tools/run writes once QEMU runs: a quick guest may have printed its prompt before."""
+        path = self.folder / "guest.json"
+        while not path.exists():
+            if not self.alive:
+                raise self.fail("the guest is gone")
+            time.sleep(0.01)
+        return path
 
     # pexpect writes what it reads here.
     def write(self, text: str) -> None:

@@ -277,6 +277,7 @@ def half_way(bench: Bench) -> None:
             undone = "unmap" in outcome.panic or "aligned" in outcome.panic
             id = "K2" if outcome.lock_panic else "M5" if undone else "M4"
             bench.find(id, "A mapping that must fail at its last page stops the kernel.", [call])
+            _left_at_panic(bench, g, outcome, before, child.pid, call)
             return
         after = g.quiet()
         diff = changes(before, after, child.pid)
@@ -294,6 +295,19 @@ def half_way(bench: Bench) -> None:
                 "A mapping that fails at its third page leaves the destination changed.",
                 lines + ([after.free.problem] if after.free.problem else []),
             )
+
+
+def _left_at_panic(
+    bench: Bench, g: Session, outcome: Outcome, before: Look, pid: int, call: str
+) -> None:
+    """What a mapping has left behind that was over when the kernel stopped: at a lock it kept, say."""
+    over = not any("map_shared_pages" in (f.function or "") for f in outcome.frames)
+    diff = changes(before, g.look(), pid) if outcome.panic and over else []
+    if any("new in" in line for line in diff):
+        text = "A mapping that fails at its third page leaves the destination changed."
+        bench.find("M5", text, [call, *diff])
+    else:
+        bench.undecided("M5", call)
 
 
 def over_a_guard(bench: Bench) -> None:

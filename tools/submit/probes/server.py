@@ -278,6 +278,26 @@ def bad_headers(bench: Bench) -> None:
             elif name.startswith("type") and served.state == DONE:
                 book(bench, "C1", f"A request with {name} is answered with DONE.", [call])
             _left_behind(bench, served, call)
+    _short_request(bench)
+
+
+def _short_request(bench: Bench) -> None:
+    """One that ends within its header, behind the state: a client that asks so waits for an answer too."""
+    size = 16
+    with bench.guest() as (g, _):
+        g.main.write(g.arena, HEADER.pack(DECRYPT, INIT, len(KEY), len(DATA)) + KEY + DATA)
+        outcome = bench.attempt(g, lambda: g.main.call("crypto_op", g.arena, size))
+        if outcome.answer is None or outcome.value < 0:
+            return
+        look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
+        if look is None or gone(look) or server_faults(g):
+            return  # what other sizes tell
+        if struct.unpack("<I", peek(g, g.look(), g.arena + 4, 4))[0] == INIT:
+            call = (
+                f"crypto_op({g.arena:#x}, {size}): {outcome}, then the server (pid 2) is idle again"
+            )
+            text = "A request too short for a header never ends: its state, which is there, stays INIT."
+            book(bench, "C10", text, [call])
 
 
 def _sound(bench: Bench, *ids: str) -> bool:
@@ -335,14 +355,16 @@ def bad_sizes(bench: Bench) -> None:
                 _left_behind(bench, served, call)
     if not bench.found("M2"):
         _no_header(bench)
-    for name, key_size, data_size in (
-        ("a data_size of 1 MiB", len(KEY), 1 << 20),
-        ("a key_size of 1 MiB", 1 << 20, len(DATA)),
-        ("a data_size of 2 pages", len(KEY), 2 * PAGE),
-        ("a data_size with which the sum wraps around", len(KEY), (1 << 64) - 2),
+    end = PAGE - HEADER.size - len(KEY) - len(DATA) & -8  # where a request ends with its page
+    for name, key_size, data_size, offset in (
+        ("a data_size of 1 MiB", len(KEY), 1 << 20, 0),
+        ("a key_size of 1 MiB", 1 << 20, len(DATA), 0),
+        ("a data_size of 2 pages", len(KEY), 2 * PAGE, 0),
+        ("a data_size of 100 bytes, of which 40 lie in the page,", len(KEY), 100, end),
+        ("a data_size with which the sum wraps around", len(KEY), (1 << 64) - 2, 0),
     ):
         with bench.guest() as (g, _):
-            served = serve(bench, g, key_size=key_size, data_size=data_size)
+            served = serve(bench, g, key_size=key_size, data_size=data_size, offset=offset)
             call = f"a request of one page with {name}: {served.text}"
             if served.outcome.error or served.outcome.value < 0:
                 bench.undecided("C3", call)
@@ -404,6 +426,11 @@ def other_pid(bench: Bench) -> None:
             )
 
 
+def _left_quietly(g: Session, look: Glance) -> bool:
+    """Has the server ended with neither a fault nor a panic?"""
+    return gone(look) and not server_faults(g) and not fault_lines(g) and g.machine.panic is None
+
+
 def bad_address(bench: Bench) -> None:
     """A request at an address where the client has nothing."""
     with bench.guest() as (g, _):
@@ -416,10 +443,11 @@ def bad_address(bench: Bench) -> None:
         if outcome.answer is not None:
             bench.find("Q2", "crypto_op accepts an address where its caller has no memory.", [call])
         if not bench.shape.server_idle:
+            bench.undecided("C8", f"no server waits for requests ({bench.shape.server_state})")
             return  # what the kernel does, probes/queue.py shows
-        if bench.found("X1", "M4", "M7"):
-            return  # what becomes of the server then is the mapping's doing
         look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
+        if bench.found("X1") or bench.found("M4", "M7") and not (look and _left_quietly(g, look)):
+            return  # what becomes of the server then is the mapping's doing
         if g.machine.panic is not None:
             end = bench.attempt(g, lambda: g.main.call("getpid"))
             id = "K2" if end.lock_panic else "X1"
@@ -448,5 +476,5 @@ PROBES = [
     Probe("bad headers", ("C1", "C4", "C6", "C8", "C10"), ("server",), bad_headers),
     Probe("bad sizes", ("C2", "C3"), ("server",), bad_sizes),
     Probe("another pid", ("C7",), ("program",), other_pid),
-    Probe("bad address", ("X1", "Q2"), ("queue",), bad_address, stage=4),
+    Probe("bad address", ("X1", "Q2", "C8"), ("queue",), bad_address, stage=4),
 ]
