@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import pytest
 
 from tests.guest.image import DATA, Image
 from tools.guest.memory import RAM_BASE
-from tools.guest.sv39 import A, C, R, S, U, V, W, X, canonical, flag_text, read_table, walk
+from tools.guest.sv39 import (
+    PROBLEMS,
+    A,
+    C,
+    R,
+    S,
+    U,
+    V,
+    W,
+    X,
+    canonical,
+    flag_text,
+    read_table,
+    walk,
+)
 
 
 def kinds(image: Image, root: int) -> list[tuple[str, int]]:
@@ -151,3 +166,14 @@ def test_walk_explains_accesses(image: Image) -> None:
     assert "copied on the first write" in user.fault("W", user=True)
     assert "SUM" in user.fault("R", user=False)
     assert user.fault("R", user=False, sum_bit=True) == ""
+
+
+def test_problems_by_the_million_are_bounded(image: Image) -> None:
+    """A mapping that ran past the end of memory fills table pages with bad entries: some are told."""
+    root = image.frame()
+    for i in range(512 * 60):
+        image.map(root, i << 12, (1 << 40) + (i << 12), DATA)
+    table = read_table(image.memory, root)
+    assert PROBLEMS <= len(table.problems) <= PROBLEMS + 512
+    more = [p for p in table.problems if p.kind == "more"]
+    assert len(more) == 1 and re.search(r"the last \d\d table pages are not examined", more[0].text)

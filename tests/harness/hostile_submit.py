@@ -26,14 +26,13 @@ from tools.submit import batch
 from tools.submit import build as building
 from tools.submit import check, report, sandbox
 from tools.submit import tree as trees
+from tools.submit.code import fetched, functions_of, reaches
 from tools.submit.findings import CATALOGUE, Finding, Report, docs_page
 from tools.submit.hooks import HOOKS, LOCKS, Moment, State, arguments_of, present
 from tools.submit.lab import numbers
 from tools.submit.look import Look
 from tools.submit.machine import Machine
-from tools.submit.probes.static import functions_of, narrow_stores
 from tools.submit.session import Session
-from tools.submit.shape import calls_function
 
 NUMBERS = {"map_shared_pages": 22, "crypto_op": 24, "exit": 2}
 WORDS = [
@@ -182,8 +181,10 @@ def built_tree(folder: Path, rng: random.Random) -> None:
 
     def run() -> None:
         for path in built.programs.values():
-            narrow_stores(functions_of(built.prefix, path))
-            mutate.judged(lambda: calls_function(path, built.prefix, "f"), GuestError)
+            code = functions_of(built.prefix, path)
+            for name in code:
+                fetched(code, name)
+                reaches(code, name, {"walk"})
             mutate.judged(lambda: Elf(str(path)), GuestError)
         building._drop_werror(tree)
         numbers(built)

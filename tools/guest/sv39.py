@@ -2,7 +2,8 @@
 
 A table page is read whole, once, and decoded here. Broken tables are what one looks at most:
 whatever an entry holds, it comes out as a leaf or as a problem with a label. Nothing is dropped and
-nothing is invented.
+nothing is invented; only of last-level entries that are bad by the ten thousands, as a mapping that
+runs past the end of memory makes them, no more than PROBLEMS are told one by one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ LEAF = R | W | X
 RESERVED = 0x3FF << 54  # must be zero without Svnapot and Svpbmt
 SIZES = (PAGE, PAGE << 9, PAGE << 18)  # bytes mapped by a leaf of each level
 MAXVA = 1 << 38  # one past the lower half
+PROBLEMS = 20_000
 ALIKE = ~(A | D)  # ranges are merged whatever the hardware has noted about use
 
 
@@ -227,8 +229,12 @@ def _next_level(
     """
     found: dict[int, int] = {}
     size = SIZES[level]
-    for pa in pages:
+    for n, pa in enumerate(pages):
         page = table.pages[pa]
+        if not level and len(table.problems) >= PROBLEMS:
+            text = f"too much is wrong: the last {len(pages) - n} table pages are not examined"
+            table.problems.append(Problem(canonical(page.va), 0, pa, 0, 0, "more", text))
+            break
         entries = page.entries
         if not level and max(entries) >> 10 < limit:
             used = [entries[i] for i in page.used]

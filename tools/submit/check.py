@@ -205,6 +205,8 @@ def _judge_missing(lab: Lab, shape: Shape, report: Report) -> None:
         missing.append("map_shared_pages")
     elif shape.unmap_order is None:
         missing.append("unmap_shared_pages")
+    if missing and missing[0] in shape.unclear:
+        report.notes.append(_unclear(missing.pop()))
     if "crypto_op" in lab.numbers and not shape.has_server:
         missing.append("the crypto server")
     if not missing:
@@ -226,12 +228,16 @@ def _judge_missing(lab: Lab, shape: Shape, report: Report) -> None:
     merge(report, bench.report)
 
 
+def _unclear(call: str) -> str:
+    return f"which arguments {call} takes was not found out: no order of a pid, an address and a size works"
+
+
 def _lacking(probe: Probe, shape: Shape, lab: Lab) -> str:
     for need in probe.needs:
-        if need == "map" and shape.map_order is None:
-            return "map_shared_pages is not implemented"
-        if need == "unmap" and shape.unmap_order is None:
-            return "unmap_shared_pages is not implemented"
+        for call, order in (("map", shape.map_order), ("unmap", shape.unmap_order)):
+            if need == call and order is None:
+                name = f"{call}_shared_pages"
+                return _unclear(name) if name in shape.unclear else f"{name} is not implemented"
         if need == "queue" and not shape.has_queue:
             return "this tree has no request queue"
         if need == "take" and not {TAKE, GIVE_BACK} <= set(lab.numbers):

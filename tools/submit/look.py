@@ -6,6 +6,7 @@ Relies on tools/guest for all of it. A look keeps what it read; the guest may mo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Optional
 
 from tools.guest import FreeList, GuestError, Kernel, Process, Processes, free_list, read_table
@@ -13,6 +14,7 @@ from tools.guest.locks import Lock, find_locks
 from tools.guest.sv39 import S, U, flag_text
 
 PAGE = 4096
+MOST = 1 << 17  # pages of a process that are kept: four times what a guest has frames
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Look(Glance):
                 table = read_table(kernel.memory, p.root, "user")
                 self.pages[p.pid] = {
                     leaf.va: Page(leaf.va, leaf.pa, leaf.entry & 0x3FF, mark)
-                    for leaf in table.leaves()
+                    for leaf in islice(table.leaves(), MOST)
                     if leaf.entry & U
                 }
         self.locks: list[Lock] = []

@@ -6,15 +6,16 @@ worked if one process has a new page with the other's frame.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Optional
 
 from tools.guest.elf import Elf
-from tools.guest.memory import GuestError
 from tools.guest.sv39 import S
+from tools.submit.code import Code, fetched, functions_of, reaches
 from tools.submit.lab import Lab
 from tools.submit.look import Look
+from tools.submit.orders import MAPS, UNMAPS, Order, odd, possible, swapped
 from tools.submit.session import Actor, Answer, Session, Unanswered
 
 PAGE = 4096
@@ -22,22 +23,6 @@ POINTER = 15 * PAGE  # of the arena
 MARK = 0x51  # what lies there before a call
 SOFTWARE = 0x300  # bits 8 and 9 of an entry
 NOWHERE = 0x4000_0000  # a user address with nothing near it
-Order = tuple[str, ...]
-MAP_ORDERS: tuple[Order, ...] = (  # one with a pointer before the same without: it must be written
-    ("src", "dst", "va", "size"),
-    ("src", "va", "size", "pointer"),
-    ("src", "va", "size"),
-    ("va", "size", "src", "pointer"),
-    ("va", "size", "src"),
-    ("va", "src", "size"),
-    ("dst", "va", "size"),
-    ("dst", "src", "va", "size"),
-)
-UNMAP_ORDERS: tuple[Order, ...] = (
-    ("pid", "va", "size"),
-    ("va", "size", "pointer"),
-    ("va", "size"),
-)
 
 
 @dataclass
@@ -53,7 +38,9 @@ class Shape:
     server_state: str = "none"
     mark: int = S  # the bit of a shared page
     generation: str = "2024"
+    stored: bool = False  # map stores the address where the pointer points, and returns 0
     trouble: str = ""  # how the first try of a mapping ended, if not with an answer
+    unclear: tuple[str, ...] = ()  # calls that are there, with arguments that were not understood
 
     def as_dict(self, lab: Lab) -> dict[str, Any]:
         """For --show-shape and JSON."""
@@ -63,6 +50,8 @@ class Shape:
             "generation": self.generation,
             "map_shared_pages": self.map_order,
             "unmap_shared_pages": self.unmap_order,
+            "address stored through a pointer": self.stored,
+            "not understood": self.unclear,
             "failure value": self.failure,
             "bit of a shared page": self.mark.bit_length() - 1,
             "system calls": {
@@ -90,8 +79,14 @@ class Calls:
 
     def map(self, src: Actor | int, dst: Actor | int, va: int, size: int, by: Actor) -> Answer:
         """Shares [va, va+size) of src with dst; pids may be given as numbers."""
-        order = self.shape.map_order or MAP_ORDERS[0]
-        return by.call("map_shared_pages", *self.map_arguments(order, src, dst, va, size))
+        arguments = self.map_arguments(self.shape.map_order or MAPS[0], src, dst, va, size)
+        if not self.shape.stored:
+            return by.call("map_shared_pages", *arguments)
+        by.write(self.pointer, bytes(8))
+        answer = by.call("map_shared_pages", *arguments)
+        if answer.value in (-1, 0xFFFF_FFFF):
+            return answer
+        return Answer(int.from_bytes(by.read(self.pointer, 8), "little", signed=True), b"")
 
     def map_arguments(
         self, order: Order, src: Actor | int, dst: Actor | int, va: int, size: int
@@ -113,7 +108,7 @@ class Calls:
 
     def unmap(self, actor: Actor, va: int, size: int, pid: Optional[int] = None) -> Answer:
         """Takes [va, va+size) away from `actor`, or from `pid` where the order has a pid."""
-        order = self.shape.unmap_order or UNMAP_ORDERS[0]
+        order = self.shape.unmap_order or UNMAPS[0]
         values = {
             "pid": actor.pid if pid is None else pid,
             "va": va,
@@ -129,12 +124,13 @@ def learn(lab: Lab) -> Shape:
     lab.check_clock()
     shape.has_queue = "crypto_op" in lab.numbers and lab.elf.variable("shmem_queue") is not None
     shape.generation = "2024" if "crypto_op" in lab.numbers else "2025 (no server)"
+    code = functions_of(lab.build.prefix, Path(lab.elf.path))
     if "map_shared_pages" in lab.numbers:
-        shape.map_order = _map_order(lab, shape)
+        shape.map_order = _map_order(lab, shape, code)
     if shape.map_order:
         lab.mark = shape.mark = _mark(lab, shape)
     if shape.map_order and "unmap_shared_pages" in lab.numbers:
-        shape.unmap_order = _unmap_order(lab, shape)
+        shape.unmap_order = _unmap_order(lab, shape, code)
     if shape.map_order:
         shape.failure = _failure(lab, shape)
     _learn_server(lab, shape)
@@ -152,16 +148,12 @@ def _failure(lab: Lab, shape: Shape) -> Optional[int]:
         return -1 if value == 0xFFFF_FFFF else value
 
 
-def _stored(g: Session, look: Look, actor: Actor) -> bool:
-    """Has the kernel written where the pointer among the arguments points?"""
+def _stored(g: Session, look: Look, actor: Actor) -> Optional[int]:
+    """What the kernel has written where the pointer among the arguments points; None if nothing."""
     page = look.page(actor.pid, g.arena + POINTER)
     mark = bytes((MARK + i) % 256 for i in range(8))
-    return page is not None and g.machine.memory.read(page.pa + POINTER % PAGE, 8) != mark
-
-
-def _swapped(order: Order) -> Order:
-    other = {"src": "dst", "dst": "src"}
-    return tuple(other.get(name, name) for name in order)
+    there = g.machine.memory.read(page.pa + POINTER % PAGE, 8) if page else mark
+    return None if there == mark else int.from_bytes(there, "little")
 
 
 def _mark(lab: Lab, shape: Shape) -> int:
@@ -180,37 +172,68 @@ def _mark(lab: Lab, shape: Shape) -> int:
         return set_now.pop() if set_now in ({S}, {SOFTWARE - S}) else S
 
 
-def _map_order(lab: Lab, shape: Shape) -> Optional[Order]:
+@dataclass
+class Trial:
+    """A page of one process came to lie in another. score: the higher the surer is the order."""
+
+    score: tuple[int, ...]
+    swapped: bool  # it went from the one called dst to the one called src
+    stored: bool  # its address lies where the pointer points
+
+    @property
+    def sure(self) -> bool:
+        """Was it that page alone, and the first of its kind, at the address told?"""
+        return all(self.score[:-1]) and self.score[-1] == -1
+
+
+def _understood(code: dict[str, Code], call: str) -> bool:
+    """Is it clear from a call's code which arguments it takes, or that it is not there at all?"""
+    there = reaches(code, f"sys_{call}", {"mappages", "uvmunmap", "walk"})
+    return not there or len(fetched(code, f"sys_{call}")) > 1
+
+
+def _map_order(lab: Lab, shape: Shape, code: dict[str, Code]) -> Optional[Order]:
     """The order in which a page of one process comes to lie in another, the better the surer: only
     that page, at the address returned. An order that is not this tree's may share something too (a pid
     taken for an address, an address for a size), and a tree may share too much in its own.
     """
-    best: tuple[int, ...] = ()
-    chosen = None
-    for order in MAP_ORDERS:
-        for swapped, score in _try_map(lab, shape, order):
-            if score > best:
-                best, chosen = score, _swapped(order) if swapped else order
-        if best and all(best[:-1]) and best[-1] == -1:
+    if not reaches(code, "sys_map_shared_pages", {"mappages", "walk"}):
+        return None
+    best, chosen, oddity = None, None, 0
+    narrow = fetched(code, "sys_map_shared_pages")
+    for n, order in enumerate(possible(MAPS, narrow)):
+        if best and (best.sure or odd(order, narrow) > oddity or n >= len(MAPS)):
             break
+        for trial in _try_map(lab, shape, order):
+            if best is None or trial.score > best.score:
+                best, chosen = trial, swapped(order) if trial.swapped else order
+                oddity = odd(order, narrow)
+    shape.stored = best is not None and best.stored
+    if best is None and not _understood(code, "map_shared_pages"):
+        shape.unclear += ("map_shared_pages",)
     return chosen
 
 
-def _unmap_order(lab: Lab, shape: Shape) -> Optional[Order]:
+def _unmap_order(lab: Lab, shape: Shape, code: dict[str, Code]) -> Optional[Order]:
     """The order that takes a mapping away and nothing else; else the first that takes it away too."""
+    if not reaches(code, "sys_unmap_shared_pages", {"uvmunmap", "walk"}):
+        return None
     also = None
+    orders = possible(UNMAPS, fetched(code, "sys_unmap_shared_pages"))
     for size in (64, PAGE):  # a tree may refuse what ends with a page, or what does not
-        for order in UNMAP_ORDERS:
+        for order in orders:
             alone = _try_unmap(lab, shape, order, size)
             if alone:
                 return order
             also = also or (order if alone is None else None)
+    if also is None and not _understood(code, "unmap_shared_pages"):
+        shape.unclear += ("unmap_shared_pages",)
     return also
 
 
-def _try_map(lab: Lab, shape: Shape, order: Order) -> list[tuple[bool, tuple[int, ...]]]:
-    """For each way round in which a frame went: was it from dst to src, and how sure is that?"""
-    found: list[tuple[bool, tuple[int, ...]]] = []
+def _try_map(lab: Lab, shape: Shape, order: Order) -> list[Trial]:
+    """For each way round in which a frame went, how sure that is."""
+    found: list[Trial] = []
     with lab.guest() as g:
         va = g.arena + PAGE
         g.main.fill(va, PAGE, 1)
@@ -227,15 +250,17 @@ def _try_map(lab: Lab, shape: Shape, order: Order) -> list[tuple[bool, tuple[int
         except Unanswered as error:  # it may have worked and broken something else
             shape.trouble = shape.trouble or error.text
         after = g.look()
-        if "pointer" in order and not _stored(g, after, by):
+        told = _stored(g, after, by) if "pointer" in order else None
+        if "pointer" in order and told is None:
             return []
-        for src, dst, swapped in ((g.main.pid, child.pid, False), (child.pid, g.main.pid, True)):
+        for src, dst, other in ((g.main.pid, child.pid, False), (child.pid, g.main.pid, True)):
             page = after.page(src, va)
             new = sorted(set(after.pages.get(dst, {})) - set(before.pages.get(dst, {})))
             at = [v for v in new if page and after.pages[dst][v].pa == page.pa]
             if at:
-                score = (int(at[0] == new[0]), int(at[0] <= value < at[0] + PAGE), -len(new))
-                found.append((swapped, score))
+                stored = told is not None and at[0] <= told < at[0] + PAGE and value != told
+                right = stored or at[0] <= value < at[0] + PAGE
+                found.append(Trial((int(at[0] == new[0]), int(right), -len(new)), other, stored))
     return found
 
 
@@ -263,7 +288,7 @@ def _try_unmap(lab: Lab, shape: Shape, order: Order, size: int) -> Optional[bool
             shape.unmap_order = None
         after = g.look()
         gone = set(mapped.pages.get(child.pid, {})) - set(after.pages.get(child.pid, {}))
-        if not new or not new <= gone or "pointer" in order and not _stored(g, after, child):
+        if not new or not new <= gone or "pointer" in order and _stored(g, after, child) is None:
             return False
         return True if gone == new else None
 
@@ -272,7 +297,9 @@ def _learn_server(lab: Lab, shape: Shape) -> None:
     program = lab.build.programs.get("crypto_srv")
     if program is None or "crypto_op" not in lab.numbers:
         return
-    shape.has_server = calls_function(program, lab.build.prefix, "take_shared_memory_request")
+    code = functions_of(lab.build.prefix, Path(program))
+    calls = (text for codes in code.values() for _, text in codes)
+    shape.has_server = any("<take_shared_memory_request>" in text for text in calls)
     if not shape.has_server:
         shape.server_state = "crypto_srv never takes a request"
         return
@@ -283,21 +310,3 @@ def _learn_server(lab: Lab, shape: Shape) -> None:
         shape.server_state = server.state if server else "gone"
         if server and server.state == "SLEEPING":
             shape.server_idle = server.chan
-
-
-def calls_function(program: Any, prefix: str, function: str) -> bool:
-    """Is `function` called anywhere in an executable?"""
-    import subprocess
-
-    done = subprocess.run(
-        [f"{prefix}objdump", "-d", str(program)],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode != 0:
-        raise GuestError(f"{program}: objdump cannot read it")
-    return bool(re.search(rf"\b(jal|jalr|j|c\.j|call|tail)\b.*<{function}>", done.stdout)) or bool(
-        re.search(rf"# [0-9a-f]+ <{function}>", done.stdout)
-    )

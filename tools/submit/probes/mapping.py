@@ -201,14 +201,14 @@ def bad_sources(bench: Bench) -> None:
         ("an address at MAXVA", MAXVA, 64),
         ("an address above MAXVA", MAXVA + 0x4000_1000, PAGE),
         ("a range that wraps around the end of the address space", (1 << 64) - PAGE, 2 * PAGE),
-        ("a size that wraps around", 0, (1 << 64) - PAGE),
+        ("a size that wraps around", g.arena + PAGE, (1 << 64) - PAGE),
+        ("a size that wraps around to its own page", g.arena + PAGE + 0x800, (1 << 64) - 0x100),
+        ("a size that wraps around to its page's start", g.arena + PAGE + 0x800, (1 << 64) - 0x800),
     ]
     if guard:
         cases.insert(0, (GUARD, guard, 64))
     for what, va, size in cases:
         with bench.guest() as (g, calls):
-            if what.startswith("a size"):
-                va = g.arena + PAGE
             child = g.fork(1)
             before = g.quiet()
             outcome = bench.attempt(g, lambda: calls.share(g.main, child, va, size))
@@ -238,7 +238,7 @@ def _judge_bad(
     elif outcome.accepted and what != GUARD and not any("new in" in line for line in diff):
         bench.find("M7", f"Mapping {what} reports success, but nothing is mapped.", evidence)
     elif outcome.accepted:
-        bench.find("M4", f"Mapping {what} succeeds.", evidence)
+        bench.find("M7" if "wrap" in what else "M4", f"Mapping {what} succeeds.", evidence)
     elif diff:
         bench.find("M5", f"Refusing {what} leaves something changed.", evidence)
 

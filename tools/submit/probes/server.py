@@ -252,6 +252,7 @@ INVALID = (  # name, type, state
     ("type 77", 77, INIT),
     ("state DONE", DECRYPT, DONE),
     ("state ERROR", DECRYPT, ERROR),
+    ("state 9", DECRYPT, 9),
 )
 
 
@@ -275,6 +276,9 @@ def bad_headers(bench: Bench) -> None:
                 book(
                     bench, "C10", f"A request with {name} never ends: its state stays INIT.", [call]
                 )
+            elif served.state == 9:
+                text = f"A request with {name} does not end in ERROR: its state stays 9."
+                book(bench, "C10", text, [call])
             elif name.startswith("type") and served.state == DONE:
                 book(bench, "C1", f"A request with {name} is answered with DONE.", [call])
             _left_behind(bench, served, call)
@@ -355,12 +359,13 @@ def bad_sizes(bench: Bench) -> None:
                 _left_behind(bench, served, call)
     if not bench.found("M2"):
         _no_header(bench)
-    end = PAGE - HEADER.size - len(KEY) - len(DATA) & -8  # where a request ends with its page
+    whole = HEADER.size + len(KEY) + len(DATA)
+    end = PAGE - whole & -8  # where a request ends with its page
     for name, key_size, data_size, offset in (
         ("a data_size of 1 MiB", len(KEY), 1 << 20, 0),
         ("a key_size of 1 MiB", 1 << 20, len(DATA), 0),
         ("a data_size of 2 pages", len(KEY), 2 * PAGE, 0),
-        ("a data_size of 100 bytes, of which 40 lie in the page,", len(KEY), 100, end),
+        (f"a data_size of {whole}, its own size, at its end", len(KEY), whole, end),
         ("a data_size with which the sum wraps around", len(KEY), (1 << 64) - 2, 0),
     ):
         with bench.guest() as (g, _):
@@ -390,25 +395,25 @@ def bad_sizes(bench: Bench) -> None:
 
 def _no_header(bench: Bench) -> None:
     """A request too small for its own header, at the end of a page: what follows is not mapped."""
-    with bench.guest() as (g, _):
-        va = g.arena + PAGE - 8
-        g.main.write(va, HEADER.pack(DECRYPT, INIT, 1, 1)[:8])
-        size = g.look().size(SERVER)
-        outcome = bench.attempt(g, lambda: g.main.call("crypto_op", va, 8))
-        if not outcome.answer or outcome.value < 0:
-            return
-        look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
-        if look is not None and (faults := server_faults(g)):
-            call = f"crypto_op({va:#x}, 8), the last 8 bytes of a page: {outcome}"
-            served = Served(outcome, size_before=size, faults=tuple(faults))
-            if served.touched_gone:
-                _survived(bench, served, call)
-            if not served.faulted_in(1):
-                return  # what else ends it says nothing of sizes
-            text = (
-                "A request too small for a header kills the server: it reads the sizes behind it."
-            )
-            book(bench, "C3", text, [call, *faults])
+    for size, touches in ((8, "reads the sizes"), (4, "reads or sets a state")):
+        with bench.guest() as (g, _):
+            va = g.arena + PAGE - size
+            g.main.write(va, HEADER.pack(DECRYPT, INIT, 1, 1)[:size])
+            before = g.look().size(SERVER)
+            outcome = bench.attempt(g, lambda: g.main.call("crypto_op", va, size))
+            if not outcome.answer or outcome.value < 0:
+                return
+            look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
+            if look is not None and (faults := server_faults(g)):
+                call = f"crypto_op({va:#x}, {size}), the last {size} bytes of a page: {outcome}"
+                served = Served(outcome, size_before=before, faults=tuple(faults))
+                if served.touched_gone:
+                    _survived(bench, served, call)
+                if not served.faulted_in(1):
+                    return  # what else ends it says nothing of sizes
+                text = f"A request too small for a header kills the server: it {touches} behind it."
+                book(bench, "C3", text, [call, *faults])
+                return
 
 
 def other_pid(bench: Bench) -> None:
@@ -424,6 +429,27 @@ def other_pid(bench: Bench) -> None:
                 f"crypto_srv started with pid {pid} does not exit.",
                 [f"after 5 s of guest time pid {pid} is {state}"],
             )
+
+
+def nothing_mapped(bench: Bench) -> None:
+    """Requests of sizes that map nothing, which only the server's call may pass on to the mapping."""
+    if not _sound(bench, "M7", "M8"):
+        return
+    for id, size in (("M8", 0), ("M7", (1 << 64) - 1)):
+        if bench.found(id):
+            continue
+        with bench.guest() as (g, _):
+            before = g.quiet().size(SERVER)
+            outcome = bench.attempt(g, lambda: g.main.call("crypto_op", g.arena, size))
+            if outcome.answer is None or outcome.value < 0:
+                continue
+            g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
+            served = Served(outcome, size_before=before, faults=tuple(server_faults(g)))
+            if served.touched_gone:
+                lines = [f"crypto_op({g.arena:#x}, {size:#x}): {outcome}", *served.faults]
+                text = "A mapping of {} for the server reports success, but nothing is mapped."
+                what = "a size that wraps around" if size else "0 bytes"
+                bench.find(id, text.format(what), lines)
 
 
 def _left_quietly(g: Session, look: Glance) -> bool:
@@ -476,5 +502,6 @@ PROBES = [
     Probe("bad headers", ("C1", "C4", "C6", "C8", "C10"), ("server",), bad_headers),
     Probe("bad sizes", ("C2", "C3"), ("server",), bad_sizes),
     Probe("another pid", ("C7",), ("program",), other_pid),
+    Probe("nothing mapped", ("M7", "M8"), ("server",), nothing_mapped, stage=4),
     Probe("bad address", ("X1", "Q2", "C8"), ("queue",), bad_address, stage=4),
 ]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
+from tools.submit.code import Code, functions_of, narrow_stores
 from tools.submit.probes.base import Bench, Probe, one_mapping
 
 CALLS = ("sys_map_shared_pages", "sys_unmap_shared_pages", "sys_crypto_op")
-Code = list[tuple[int, str]]  # address and text of each instruction
 BARRIER = (
     r"fence(\s|$)|amo\w+\.\w+\.(aqrl|rl)|sc\.\w\.(aqrl|rl)"  # orders stores before those after
 )
@@ -20,22 +19,6 @@ def disassembly(bench: Bench, path: Path) -> dict[str, Code]:
     return functions_of(bench.lab.build.prefix, path)
 
 
-def functions_of(prefix: str, path: Path) -> dict[str, Code]:
-    """The same with the objdump of a toolchain; nothing of what it cannot read."""
-    command = [f"{prefix}objdump", "-d", "--no-show-raw-insn", str(path)]
-    output = subprocess.run(command, capture_output=True, check=False).stdout
-    text = output.decode("utf-8", "replace")  # names may be any bytes
-    functions: dict[str, Code] = {}
-    name = ""
-    for line in text.splitlines():
-        found = re.match(r"[0-9a-f]+ <([^>]+)>:", line)
-        if found:
-            name = found[1]
-        elif name and (code := re.match(r"\s*([0-9a-f]+):\s+(.*)", line)):
-            functions.setdefault(name, []).append((int(code[1], 16), code[2]))
-    return functions
-
-
 def fences_of(bench: Bench, path: Path) -> list[int]:
     """Addresses of a program's instructions that order what was stored before what will be."""
     return [
@@ -44,17 +27,6 @@ def fences_of(bench: Bench, path: Path) -> list[int]:
         for at, code in codes
         if re.match(BARRIER, code) and "fence.i" not in code
     ]
-
-
-def narrow_stores(functions: dict[str, Code]) -> set[str]:
-    """Functions that store 4 bytes through a pointer they were given and never 8: argint()'s kind."""
-    narrow = {"argint"} & set(functions)
-    for name, codes in functions.items():
-        stores = [m for _, c in codes if (m := re.match(r"(s[bhwd])\s+\w+,-?\d+\((\w+)\)", c))]
-        through = {m[1] for m in stores if m[2] not in ("sp", "s0", "gp")}
-        if name.startswith("arg") and through == {"sw"}:
-            narrow.add(name)
-    return narrow
 
 
 def narrow_fetch(bench: Bench) -> None:

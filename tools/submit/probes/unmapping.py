@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tools.submit.look import Look
 from tools.submit.probes.base import PAGE, Bench, Outcome, Probe, changes, fresh, rounded
-from tools.submit.session import Actor, Session
+from tools.submit.session import Actor, Answer, Session
 from tools.submit.shape import Calls
 
 MAXVA = 1 << 38
@@ -221,18 +221,19 @@ def _judge_private(
 
 def unmapped(bench: Bench) -> None:
     """Addresses where nothing is mapped."""
-    for what, where in (
-        ("just above the heap", None),
-        ("in an empty region", 0x4000_0000),
-        ("at MAXVA", MAXVA),
-        ("far above MAXVA", 1 << 60),
+    for what, where, size in (
+        ("just above the heap", None, PAGE),
+        ("in an empty region", 0x4000_0000, PAGE),
+        ("at MAXVA", MAXVA, PAGE),
+        ("far above MAXVA", 1 << 60, PAGE),
+        ("in a range that wraps around to address 0x1000", (1 << 64) - PAGE, 2 * PAGE),
     ):
         with bench.guest() as (g, calls):
             child = g.fork(1)
             before = g.quiet()
             va = rounded(before.size(child.pid)) if where is None else where
-            outcome = bench.attempt(g, lambda: calls.unmap(child, va, PAGE))
-            text = f"unmap a page {what} ({va:#x}): {outcome}"
+            outcome = bench.attempt(g, lambda: calls.unmap(child, va, size))
+            text = f"unmap {size} bytes {what} ({va:#x}): {outcome}"
             if outcome.lock_panic:
                 bench.find("K2", "Refusing to unmap ends in a panic about locks.", [text])
             elif outcome.error:
@@ -271,6 +272,21 @@ def partly(bench: Bench) -> None:
             bench.find("X6", "An unmapping that fails has already taken pages away.", [what, *diff])
 
 
+def _forks(bench: Bench, g: Session, child: Actor, lines: list[str]) -> bool:
+    """Does a process that holds the newer of two mappings, and has given the older back, fork?"""
+
+    def fork() -> Answer:
+        grandchild = g.fork(2, child)
+        grandchild.exit()
+        return child.ask("W")
+
+    outcome = bench.attempt(g, fork)
+    if outcome.panic and not outcome.lock_panic:
+        text = "A hole where the older of two mappings was makes fork panic."
+        bench.find("U5", text, [*lines, f"then it forks: {outcome}"])
+    return not outcome.error
+
+
 def not_the_top(bench: Bench) -> None:
     """The older of two mappings goes first."""
     with bench.guest() as (g, calls):
@@ -293,6 +309,8 @@ def not_the_top(bench: Bench) -> None:
         lines += changes(before, after, child.pid)
         stray = after.above_size(child.pid)
         lines += [f"above sz now: {page}" for page in stray]
+        if not stray and not _forks(bench, g, child, lines):
+            return
         end = bench.farewell(g, child)
         if end.panic:
             lines.append(f"when the process is reaped: {end}")

@@ -251,9 +251,6 @@ def _lost(bench: Bench, lost: int, indices: list[str], then: str) -> None:
 
 def leaver(bench: Bench) -> None:
     """A client that has exited and been reaped before the server takes its request."""
-    if bench.found("X1"):
-        bench.undecided("Q3", "hidden by X1: no request that fails to be mapped is refused")
-        return
     if bench.found("C6", "C8"):
         bench.undecided("Q3", "the server does not live through a good request")
         return
@@ -282,6 +279,9 @@ def leaver(bench: Bench) -> None:
             bench.find(id, text, [call, str(panic)], line=next(taking, None))
             bench.undecided("Q3", "the kernel panics")
         elif look is None or is_gone(look) or server_faults(g):
+            if bench.found("X1") and "ffffffffffff" in " ".join(server_faults(g)):
+                bench.undecided("Q3", "hidden by X1: what fails to be mapped is not refused")
+                return
             how = "does not come back" if look is None else "is gone"
             text = f"After the request of a client that has gone, the server {how}."
             bench.find("Q3", text, [call, *server_faults(g)])

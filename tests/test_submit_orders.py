@@ -1,0 +1,91 @@
+"""What a tree's calls take in which order is found out for orders nobody has listed."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests import mutants
+from tests.test_submit import submit
+from tools.submit.code import fetched, reaches
+from tools.submit.orders import MAPS, UNMAPS, odd, possible
+
+FETCH = """\
+li a0,2
+addi a1,s0,-24
+jal 80001000 <argaddr>
+li a0,0
+addi a1,s0,-28
+jal 80001010 <argint>
+li a0,1
+jal 80001010 <argint>
+jal 80002000 <find_proc>
+li a0,3
+auipc ra,0x0
+jalr -40(ra) # 80001000 <argaddr>
+"""
+CODE = {
+    "sys_map_shared_pages": list(enumerate(FETCH.splitlines())),
+    "argint": [(0, "sw a0,0(s1)")],
+    "argaddr": [(0, "sd a0,0(s1)")],
+    "find_proc": [(0, "jal 80003000 <find_proc>"), (4, "j 80003004 <helper>")],
+    "helper": [(0, "jal 80003008 <mappages>")],
+}
+
+
+def test_what_a_call_fetches_is_read_from_its_code() -> None:
+    """Which arguments, and how wide; and whether it ever comes to change a page table."""
+    narrow = fetched(CODE, "sys_map_shared_pages")
+    assert narrow == {0: True, 1: True, 2: False, 3: False}
+    assert fetched(CODE, "helper") == {}
+    assert reaches(CODE, "sys_map_shared_pages", {"mappages"})
+    assert not reaches(CODE, "argint", {"mappages"})
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("va", "size", "src", "dst"),
+        ("size", "src", "va", "dst"),
+        ("pointer", "src", "va", "size"),
+        ("size", "va", "dst"),
+    ],
+)
+def test_an_order_nobody_has_listed_is_soon_tried(order: tuple[str, ...]) -> None:
+    """Its kinds of arguments tell."""
+    narrow = {i: name in ("src", "dst") for i, name in enumerate(order)}
+    orders = possible(MAPS, narrow)
+    assert order in orders[:8] and len(set(orders)) == len(orders)
+    assert all(len(o) == len(order) for o in orders)
+    assert [odd(o, narrow) for o in orders] == sorted(odd(o, narrow) for o in orders)
+
+
+def test_the_usual_orders_come_first() -> None:
+    """Also where the code tells nothing."""
+    assert possible(MAPS, {})[: len(MAPS)] == list(MAPS)
+    assert possible(UNMAPS, {0: True, 1: False, 2: False})[0] == ("pid", "va", "size")
+
+
+def test_an_unusual_order_is_learned(built: None, tmp_path: Path) -> None:
+    """A kernel that takes address and size first, whose functions fetch arguments in a way of their own."""
+    planted = mutants.plant("M3", tmp_path / "tree")
+    file = planted / "kernel/ipc/syscrypt.c"
+    text = file.read_text()
+    text = text.replace(
+        "int src = argint(0), dst = argint(1), outwards",
+        "int src = argint(3), dst = argint(2), outwards",
+    )
+    text = re.sub(
+        r"(outwards \? other : p), argument\(2\), argument\(3\)",
+        r"\1, argument(1), argument(0)",
+        text,
+    )
+    file.write_text(text)
+    done = submit("check", planted, "--only", "M1,M3", "--json")
+    result = json.loads(done.stdout)
+    assert sorted(result["shape"]["map_shared_pages"]) == ["dst", "size", "src", "va"]
+    assert result["shape"]["map_shared_pages"] == ["size", "va", "dst", "src"]
+    assert [f["id"] for f in result["findings"]] == ["M3"], result
