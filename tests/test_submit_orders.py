@@ -89,3 +89,17 @@ def test_an_unusual_order_is_learned(built: None, tmp_path: Path) -> None:
     assert sorted(result["shape"]["map_shared_pages"]) == ["dst", "size", "src", "va"]
     assert result["shape"]["map_shared_pages"] == ["size", "va", "dst", "src"]
     assert [f["id"] for f in result["findings"]] == ["M3"], result
+
+
+def test_a_call_that_takes_a_struct_is_not_called_missing(built: None, tmp_path: Path) -> None:
+    """What is there but takes neither pid nor address is undecided, and said to be."""
+    planted = mutants.plant("M3", tmp_path / "tree")
+    file = planted / "kernel/ipc/syscrypt.c"
+    text = file.read_text()
+    head = "uint64 sys_map_shared_pages(void) {\n"
+    assert head in text
+    file.write_text(text.replace(head, f"{head}  if (argument(0) != 0)\n    return -1;\n", 1))
+    done = submit("check", planted, "--only", "M1,M3", "--json")
+    result = json.loads(done.stdout)
+    assert not result["findings"] and set(result["undecided"]) >= {"M1", "M3"}, result
+    assert any("was not found out" in note for note in result["notes"])

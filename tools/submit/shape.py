@@ -187,9 +187,10 @@ class Trial:
 
 
 def _understood(code: dict[str, Code], call: str) -> bool:
-    """Is it clear from a call's code which arguments it takes, or that it is not there at all?"""
-    there = reaches(code, f"sys_{call}", {"mappages", "uvmunmap", "walk"})
-    return not there or len(fetched(code, f"sys_{call}")) > 1
+    """Does a call fetch as many arguments as the orders tried have? One that takes a struct does not."""
+    return len(fetched(code, f"sys_{call}")) in {
+        len(o) for o in (MAPS if call[0] == "m" else UNMAPS)
+    }
 
 
 def _map_order(lab: Lab, shape: Shape, code: dict[str, Code]) -> Optional[Order]:

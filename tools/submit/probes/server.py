@@ -502,6 +502,6 @@ PROBES = [
     Probe("bad headers", ("C1", "C4", "C6", "C8", "C10"), ("server",), bad_headers),
     Probe("bad sizes", ("C2", "C3"), ("server",), bad_sizes),
     Probe("another pid", ("C7",), ("program",), other_pid),
-    Probe("nothing mapped", ("M7", "M8"), ("server",), nothing_mapped, stage=4),
+    Probe("nothing mapped", ("M7", "M8"), ("server", "map"), nothing_mapped, stage=4),
     Probe("bad address", ("X1", "Q2", "C8"), ("queue",), bad_address, stage=4),
 ]

@@ -285,6 +285,10 @@ def leaver(bench: Bench) -> None:
             how = "does not come back" if look is None else "is gone"
             text = f"After the request of a client that has gone, the server {how}."
             bench.find("Q3", text, [call, *server_faults(g)])
+            quietly = look is not None and is_gone(look) and not server_faults(g)
+            if quietly and g.until(lambda k: is_idle(bench, k), WORK) is None:
+                text = "A take that fails ends the server, and no other is started."
+                book(bench, "C8", text, [call, f"{WORK:.0f} s later pid 2 is still gone"])
 
 
 def fences(bench: Bench) -> None:
@@ -355,7 +359,13 @@ PROBES = [
     ),
     Probe("full queue", ("Q1",), ("queue",), full_queue, observable=False, scene=one_request),
     Probe(
-        "client leaves", ("Q3",), ("server",), leaver, stage=4, observable=False, scene=one_request
+        "client leaves",
+        ("Q3", "C8"),
+        ("server",),
+        leaver,
+        stage=4,
+        observable=False,
+        scene=one_request,
     ),
     Probe("fences", ("C5",), ("server",), fences, observable=False, scene=one_request),
 ]
