@@ -19,6 +19,7 @@ import pytest
 
 from tests import mutants
 from tests.harness import tree
+from tools.guest.elf import Elf
 from tools.guest.memory import GuestError
 from tools.submit import build, report, sandbox, skeleton
 from tools.submit import tree as trees_of
@@ -109,6 +110,13 @@ def test_broken_build_is_a_finding(tmp_path: Path) -> None:
     result = json.loads(done.stdout)
     assert done.returncode == 1 and [f["id"] for f in result["findings"]] == ["B1"]
     assert any("CRLF" in note for note in result["notes"])
+
+
+def test_a_function_that_is_missing_is_what_a_failed_build_tells() -> None:
+    """The linker's line, not make's last."""
+    said = "ld: kernel/a.o: in function `f':\n/x/a.c:56: undefined reference to `find_proc'\nmake: *** Waiting.\n"
+    found = build.judge("how", sandbox.Result(2, said))
+    assert found.error == "undefined reference to `find_proc'"
 
 
 def test_original_is_not_touched(tmp_path: Path) -> None:
@@ -244,6 +252,18 @@ def test_batch_on_other_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_every_finding_can_be_drawn() -> None:
     """What can't be recorded where it shows has a scene that can."""
     assert [p.name for p in ALL if not p.observable and p.scene is None] == []
+
+
+def test_a_finding_is_where_its_function_begins(built: None) -> None:
+    """Not in what the compiler has inlined at its head."""
+    elf, found = Elf(str(tree.KERNEL)), 0
+    for home in sorted({home for _, _, homes in CATALOGUE.values() for home in homes}):
+        place = elf.declared(home)
+        if place:
+            found += 1
+            line = (tree.ROOT / place[0]).read_text().splitlines()[place[1] - 1]
+            assert f"{home}(" in line, (place, line)
+    assert found > 5
 
 
 def test_every_id_has_its_page() -> None:

@@ -231,6 +231,13 @@ class Elf:
             return None
         return files[rows[i][1]], rows[i][2]
 
+    def declared(self, function: str) -> Optional[tuple[str, int]]:
+        """File and line where a function's text begins, also one whose first instructions are of another
+        that was inlined; None if none is known, or several of that name.
+        """
+        found = [(f, at) for f, at, name in self._debug["functions"] if name == function]
+        return (found[0][0], found[0][1]) if len(found) == 1 else None
+
     def function_at(self, file: str, line: int) -> Optional[str]:
         """The function whose text holds a line, whatever it was inlined into; None if none is known."""
         starts = [

@@ -22,7 +22,9 @@ PREFIXES = ("riscv64-unknown-elf-", "riscv64-linux-gnu-")
 SECONDS = 90  # of processor time for one attempt; a tree takes about 10
 ASKING = 15  # and for what only asks the Makefile
 ERROR = re.compile(
-    r"^[^\s:][^:\n]*:\d+:(?:\d+:)? (?:fatal )?error: .*|^.*No rule to make target.*", re.M
+    r"^[^\s:][^:\n]*:\d+:(?:\d+:)? (?:fatal )?error: .*|^.*No rule to make target.*"
+    r"|(?:undefined reference to|multiple definition of) .*",
+    re.M,
 )
 OURS = Path(__file__).resolve().parent.parent.parent
 

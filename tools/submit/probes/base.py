@@ -199,7 +199,7 @@ class Bench:
             symbol = elf.symbols.get(name)
             if symbol and symbol.function:
                 function = name
-                line = line or elf.line(symbol.address)
+                line = line or elf.declared(name) or elf.line(symbol.address)
                 break
         file, number = line or ("", 0)
         function = line and elf.function_at(*line) or function  # also one that was inlined

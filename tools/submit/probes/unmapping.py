@@ -157,6 +157,15 @@ def private_memory(bench: Bench) -> None:
         _judge_private(bench, g, child, before, outcome, va, f"unmap a private page: {outcome}")
     with bench.guest() as (g, calls):
         child = g.fork(1)
+        va, size = child.call("sbrk", PAGE).value, (1 << 64) - PAGE
+        child.fill(va, PAGE, 1)  # the topmost page: it can go without the program's death
+        before = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.unmap(child, va, size))
+        if not outcome.error:  # else it is no more than U3
+            text = f"unmap {size:#x} bytes from a private page on, which wraps around: {outcome}"
+            _judge_private(bench, g, child, before, outcome, va, text)
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
         at = _mapped(bench, g, calls, child, 1)
         if not at:
             return
@@ -307,6 +316,10 @@ def not_the_top(bench: Bench) -> None:
             return
         after = g.quiet()
         lines += changes(before, after, child.pid)
+        if after.page(child.pid, second.value) is None:
+            text = "Unmapping the older of two mappings takes the newer away too."
+            bench.find("U5", text, lines)
+            return
         stray = after.above_size(child.pid)
         lines += [f"above sz now: {page}" for page in stray]
         if not stray and not _forks(bench, g, child, lines):
