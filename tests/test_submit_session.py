@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Iterator, Optional
 
 import pytest
 
+from tests.guest.image import Image
 from tools.submit import session as sessions
-from tools.submit.probes import server
+from tools.submit.probes import mapping, server
 from tools.submit.probes.base import Outcome
 from tools.submit.session import Actor, Died, Hung, Session
 
@@ -138,3 +140,18 @@ def test_a_trap_told_within_an_answer_is_heard() -> None:
     made = talking([])
     made.machine.console = answer(1, 1, 7) + told
     assert made.talk == told.decode().split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_a_kernel_is_made_to_run_out_of_memory(tmp_path: Path, counted: bool) -> None:
+    """Its list of free frames is cut at the head; where that is a number, as in this tree, it is left alone."""
+    image = Image(tmp_path, counted)
+    image.set("kmem.freelist", 7)
+    made = talking([])
+    made.kernel = image.kernel
+    calls: Any = made.machine
+    calls.memory = type("Memory", (), {"write": staticmethod(image.write)})
+    calls.pause = calls.run = lambda: None
+    assert mapping._forget_free(made) is not counted
+    place = image.at("kmem.freelist") - image.direct
+    assert image.memory.read(place, 1) == (b"\7" if counted else b"\0")

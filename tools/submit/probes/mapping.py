@@ -333,6 +333,41 @@ def over_a_guard(bench: Bench) -> None:
             bench.find("M5", text, lines)
 
 
+REGION = PAGE << 9  # what one table page of the last level maps
+FIT = 2  # pages of a mapping that find their table page there
+
+
+def no_memory(bench: Bench) -> None:
+    """The destination needs another table page in the middle of the mapping, and no frame is free."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        heap = rounded(g.quiet().size(child.pid))
+        child.call("sbrk", REGION - FIT * PAGE - heap)
+        before = g.quiet()
+        if before.size(child.pid) != REGION - FIT * PAGE or not _forget_free(g):
+            return
+        outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.arena, 2 * FIT * PAGE))
+        call = f"map {2 * FIT} pages, the third beyond a table page, with no frame free: {outcome}"
+        lines = [call, *changes(before, g.look(), child.pid)]
+        in_map = any("map_shared_pages" in (f.function or "") for f in outcome.frames)
+        if outcome.panic and in_map and not outcome.lock_panic:
+            bench.find("M5", "A mapping stops the kernel when memory runs out half way.", lines)
+        elif outcome.answer is not None and 1 < len(lines) and not outcome.accepted:
+            text = "A mapping that runs out of memory half way leaves the destination changed."
+            bench.find("M5", text, lines)
+
+
+def _forget_free(g: Session) -> bool:
+    """Makes the kernel believe that no frame is free; False where its list is of another kind."""
+    record = g.kernel.record("kmem")
+    head = record.type.find("freelist") if record else None
+    if record is None or head is None or head.type.kind != "pointer":
+        return False
+    with g.paused():
+        g.machine.memory.write(record.address + head.offset - g.kernel.direct, bytes(8))
+    return True
+
+
 def size_zero(bench: Bench) -> None:
     """Size 0 maps nothing, so it must be refused."""
     for offset in (0, 0x10):
@@ -395,6 +430,7 @@ PROBES = [
     Probe("bad sources", ("M4", "M7"), ("map",), bad_sources),
     Probe("half way", ("M5",), ("map",), half_way),
     Probe("over a guard page", ("M5",), ("map",), over_a_guard),
+    Probe("no memory half way", ("M5",), ("map",), no_memory),
     Probe("size zero", ("M8",), ("map",), size_zero),
     Probe("odd size", ("X3",), ("map",), odd_size),
 ]
