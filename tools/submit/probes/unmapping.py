@@ -78,7 +78,7 @@ def _pair(bench: Bench, offset: int, size: int, matching: bool) -> bool:
         _judge_pair(bench, outcome, start, mapped, after, child.pid, offset, count, what, matching)
         end = bench.farewell(g, child) if after else outcome
         told = bench.found("U4") and offset != 0  # what is left mapped then is why
-        if after and end.panic and not told and (matching or fresh(after, mapped, child.pid)):
+        if after and end.panic and (matching or not told and fresh(after, mapped, child.pid)):
             bench.find(
                 "U1",
                 "After a mapping was undone, the process cannot leave without a panic.",
@@ -222,6 +222,9 @@ def _judge_private(
             end = bench.farewell(g, child)
             lines += [f"when the process is reaped: {end}"] if end.panic else []
             bench.find("U2", f"{whose} is unmapped.", lines)
+    elif diff and outcome.value == 0:
+        text = "Unmapping private memory reports success and changes sz, but unmaps nothing."
+        bench.find("U3" if "wraps" in what else "U2", text, [what, *diff])
     elif diff:
         bench.find(
             "X6", "An unmapping that is refused has already taken pages away.", [what, *diff]
