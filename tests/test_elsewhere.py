@@ -48,7 +48,7 @@ def check_line(line: str) -> None:
                 text = subprocess.run(command, capture_output=True, text=True).stdout
                 assert all(w in text for w in words if w.startswith("--")), line
         else:
-            assert words[0] in ("cd", "git"), line
+            assert words[0] in ("cd", "chown"), line
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS)

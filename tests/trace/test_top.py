@@ -22,9 +22,9 @@ class Terminal:
     """A terminal of 100 by 40 with one command in it."""
 
     def __init__(self, folder: Path, command: str):
-        self.socket = folder / "tmux"
+        self.socket, self.ended = folder / "tmux", folder / "status"
+        command += f"; echo $? > {self.ended}.new; mv {self.ended}.new {self.ended}"
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "40", command)
-        self._tmux("set-option", "-g", "remain-on-exit", "on")
 
     def _tmux(self, *words: str) -> str:
         command = ["tmux", "-S", str(self.socket), *words]
@@ -50,6 +50,14 @@ class Terminal:
             assert time.monotonic() < end, shown
             time.sleep(0.1)
         return shown
+
+    def status(self) -> int:
+        """Waits until the command has ended; its exit status, which tmux does not always come to know."""
+        end = time.monotonic() + PATIENCE
+        while not self.ended.exists():
+            assert time.monotonic() < end, self.screen()
+            time.sleep(0.1)
+        return int(self.ended.read_text())
 
     def close(self) -> None:
         """Ends it all."""
@@ -99,4 +107,4 @@ def test_keys_and_picture(terminal: tuple[Terminal, Callable[[str], str]]) -> No
     screen.resize(50, 12)  # a small window shows what fits, and nothing breaks
     screen.until(lambda s: "q quits" in s and len(s.splitlines()) <= 12)
     screen.keys("q")
-    screen.until(lambda s: "Pane is dead (status 0" in s)
+    assert screen.status() == 0
