@@ -9,9 +9,8 @@ from __future__ import annotations
 from itertools import permutations
 
 Order = tuple[str, ...]
-MAPS: tuple[
-    Order, ...
-] = (  # seen in trees; one with a pointer before the same without: it must be written
+# Seen in trees; one with a pointer before the same without: it must be written.
+MAPS: tuple[Order, ...] = (
     ("src", "dst", "va", "size"),
     ("src", "va", "size", "pointer"),
     ("src", "va", "size"),
