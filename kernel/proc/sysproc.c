@@ -83,6 +83,6 @@ uint64 sys_procinfo(void) {
 uint64 sys_meminfo(void) {
   struct meminfo info = {.total = nframes - first_frame, .free = READ_ONCE(kmem.nfree), .page = PGSIZE};
   for (uint32 i = first_frame; i < nframes; i++)
-    info.shared += frames[i].count > 1;
+    info.shared += READ_ONCE(frames[i].count) > 1;
   return copyout(argument(0), &info, sizeof(info));
 }
