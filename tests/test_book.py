@@ -133,7 +133,9 @@ def record(guest: Guest, folder: Path) -> None:
 def interrupted(command: str, folder: Path) -> int:
     """Runs what shows a live guest until it has shown something, then ^C. Its exit status."""
     env = {"TERM": "xterm", **os.environ}  # a user has a terminal that says what it is
-    child = pexpect.spawn("/bin/sh", ["-c", f"exec {command}"], cwd=folder, env=env, encoding="utf-8")
+    child = pexpect.spawn(
+        "/bin/sh", ["-c", f"exec {command}"], cwd=folder, env=env, encoding="utf-8"
+    )
     with child:
         child.expect(r"\S", timeout=300)
         child.sendintr()
