@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from typing import Callable, Iterator, Optional
 
-from tools.guest import Processes
+from tools.guest import Process, Processes
 from tools.guest.elf import Elf
+from tools.guest.locks import find_locks
 from tools.submit.build import as_written
 from tools.submit.lab import LOOP
 from tools.submit.look import Glance, Look
@@ -85,18 +86,48 @@ def _is_unlocked(bench: Bench, g: Session, stub: Stub, stop: Stop) -> bool:
     names = [f.function for f in frames]
     if "sys_map_shared_pages" not in names:
         return False
-    depth = Processes(g.kernel).harts[stop.hart].interrupts_off
-    if depth != 0:
+    guarded = _held_for(g, stop)
+    if guarded is None:
         return False
     text = " < ".join(f"{f.function} ({f.line[0]}:{f.line[1]})" for f in frames[:3] if f.line)
     bench.find(
         "K1",
-        f"{names[0]} reads a field of another process with no lock held.",
-        [f"at {text}", f"hart {stop.hart} holds no lock there: its noff is 0"],
+        f"{names[0]} reads a field of another process with "
+        f"{'only locks of others' if guarded else 'no lock'} held.",
+        [
+            f"at {text}",
+            (
+                f"all that hart {stop.hart} holds there: {', '.join(guarded)}"
+                if guarded
+                else f"hart {stop.hart} holds no lock there: its noff is 0"
+            ),
+        ],
         function=names[0] or "",
         line=frames[0].line,
     )
     return True
+
+
+def _held_for(g: Session, stop: Stop) -> Optional[list[str]]:
+    """Locks that a hart holds at a read of a process's field, if none of them can be meant for it: all lie in the
+    slots of other processes. None if one may be, or if not all that it holds are known.
+    """
+    processes = Processes(g.kernel)
+    hart = processes.harts[stop.hart]
+    if hart.interrupts_off == 0:
+        return []
+    held = [k for k in find_locks(processes) if k.kind == "spin" and k.held and k.holder is hart]
+    if len(held) != hart.interrupts_off:
+        return None
+    others = [p for p in processes.slots if not _within(p, stop.watched or 0)]
+    if not all(any(_within(p, k.address) for p in others) for k in held):
+        return None
+    return [k.expression for k in held]
+
+
+def _within(process: Process, address: int) -> bool:
+    """Does an address lie in a process's slot of the table?"""
+    return process.address <= address < process.address + process.record.type.size
 
 
 def at_server(stop: Stop, g: Session) -> bool:
