@@ -223,7 +223,7 @@ def some_report(rng: random.Random) -> bytes:
 
 def batch_results(folder: Path, rng: random.Random) -> None:
     """The files that a batch makes its table of."""
-    out = folder / "out"
+    out = folder / "batch"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     rows: list[tuple[str, dict[str, Any]]] = []
