@@ -67,10 +67,12 @@ def test_a_failing_test_is_reported(boot: Boot) -> None:
 
 @pytest.mark.parametrize("cpus", [1, 3, 8])
 def test_random_calls(boot: Boot, cpus: int) -> None:
-    """grind: random calls by several processes from a fixed seed leave the kernel whole."""
+    """grind: random calls by several processes from a fixed seed leave the kernel whole, and the root as it was."""
     guest = boot(cpus=cpus, debug=True)
+    there = [line.split()[0] for line in guest.run("ls /").splitlines()]
     output = guest.run(f"grind {cpus} 30", timeout=LONG)
     assert output.endswith("grind: OK\n")
+    assert [line.split()[0] for line in guest.run("ls /").splitlines()] == there
 
 
 @pytest.mark.parametrize("cpus", [1, 8])

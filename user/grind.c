@@ -106,6 +106,13 @@ static void do_stat(void) {
   fstat(PICK(fds), address());
 }
 
+// What a worker makes is swept from HOME only.
+static void leave_root(void) {
+  struct stat here, root;
+  if (stat("/", &root) == 0 && stat(".", &here) == 0 && here.ino == root.ino)
+    chdir(HOME);
+}
+
 static void do_names(void) {
   switch (dice(6)) {
   case 0:
@@ -116,6 +123,7 @@ static void do_names(void) {
     break;
   case 2:
     chdir(path());
+    leave_root();
     break;
   case 3:
     chdir(HOME);
@@ -300,6 +308,7 @@ static void do_raw(void) {
       break;
     }
   raw_call(PICK(numbers), args);
+  leave_root(); // it may have been chdir
 }
 
 static void do_small(void) {

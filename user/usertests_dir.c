@@ -67,9 +67,8 @@ static void path_forms(void) {
   FAILS(open("a", O_CREATE | O_RDWR));
   char path[MAXPATH + 2];
   memset(path, '/', sizeof(path));
-  path[MAXPATH - 2] = 'a';
   path[MAXPATH - 1] = 0;
-  FAILS(open(path, O_RDONLY)); // no /a, but a path of legal length
+  WANT(inode_of(path), inode_of("/")); // the longest
   memmove(path, "./", 2);
   for (int i = 2; i < MAXPATH - 3; i += 2)
     memmove(path + i, "./", 2);
