@@ -29,10 +29,10 @@ from tools.submit import tree as trees
 from tools.submit.code import fetched, functions_of, reaches
 from tools.submit.findings import CATALOGUE, Finding, Report, docs_page
 from tools.submit.hooks import HOOKS, LOCKS, Moment, State, arguments_of, present
-from tools.submit.lab import numbers
 from tools.submit.look import Look
 from tools.submit.machine import Machine
 from tools.submit.session import Session
+from tools.submit.systemcalls import numbers
 
 NUMBERS = {"map_shared_pages": 22, "crypto_op": 24, "exit": 2}
 WORDS = [

@@ -111,6 +111,8 @@ def _probe(built: building.Build, guests: Path, options: Options, report: Report
     except (GuestError, Unanswered) as error:
         raise GuestError(f"the kernel does not come as far as running a program: {error}") from None
     report.shape = shape.as_dict(lab)
+    for call, name in lab.numbers.names.items():
+        report.notes.append(f"{call} is called {name} in this tree")
     if options.shape_only:
         return
     _judge_missing(lab, shape, report)

@@ -12,6 +12,7 @@ from typing import Callable, Iterable, Optional
 from tools.guest import GuestError, Kernel, free_list, walk
 from tools.guest.layout import Record, Type
 from tools.guest.sv39 import U, V
+from tools.submit.systemcalls import Numbers
 
 PAGE = 4096
 FAILED = (0, (1 << 64) - 1, 0xFFFF_FFFF)
@@ -45,7 +46,7 @@ class Moment:
 class State:
     """What hooks know of the kernel from event to event."""
 
-    def __init__(self, kernel: Kernel, numbers: dict[str, int], free: int):
+    def __init__(self, kernel: Kernel, numbers: Numbers, free: int):
         self.kernel, self.numbers, self.free = kernel, numbers, free
         self.proc: Optional[Type] = kernel.elf.struct("proc")
         self.waiting: list[tuple[int, int, int, int]] = []  # request, client, va, size
@@ -283,12 +284,12 @@ CALLS = (
 LOCKED = ("map_shared_pages", "unmap_shared_pages")  # never sleep, so locks are watched in them
 
 
-def hooks(numbers: dict[str, int]) -> dict[str, Hook]:
+def hooks(numbers: Numbers) -> dict[str, Hook]:
     """All of them by function, with those of the assignment's system calls."""
     found = dict(HOOKS)
     for name in CALLS:
         if name in numbers:
-            found[f"sys_{name}"] = _call(numbers[name])
+            found[numbers.function(name)] = _call(numbers[name])
     return found
 
 

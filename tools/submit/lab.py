@@ -7,7 +7,6 @@ where the disk driver starts, because QEMU cannot restore a virtio device that x
 from __future__ import annotations
 
 import itertools
-import re
 import secrets
 import shutil
 import subprocess
@@ -22,15 +21,12 @@ from tools.guest.memory import GuestError
 from tools.guest.sv39 import S
 from tools.submit import sandbox
 from tools.submit.build import OURS, Build, toolchain
+from tools.submit.code import functions_of
 from tools.submit.machine import Machine
 from tools.submit.session import Session
+from tools.submit.systemcalls import NEEDED, numbers
 
 HERE = Path(__file__).resolve().parent / "guest"
-NEEDED = "fork exit wait pipe read exec dup getpid sleep open write mknod".split()
-OPTIONAL = (
-    "kill sbrk uptime crypto_op take_shared_memory_request remove_shared_memory_request "
-    "map_shared_pages unmap_shared_pages pause"
-).split()
 SERVER = "exit getpid sleep take_shared_memory_request remove_shared_memory_request".split()
 FLAGS = (
     "-O1 -g -std=gnu11 -ffreestanding -nostdlib -nostartfiles -static -fno-pie -no-pie "
@@ -43,46 +39,6 @@ BOOT = 120.0  # seconds of guest time until the snapshot
 TOO_LONG = 400.0  # seconds of real time: a guard against a QEMU that itself is stuck
 
 
-def numbers(build: Build) -> dict[str, int]:
-    """System calls by name, from the tree's own kernel/syscall.h as its compiler understands it."""
-    root = build.tree.root
-    names = re.findall(r"\bSYS_(\w+)", _text(root / "kernel/syscall.h"))
-    names += re.findall(r"^\s*X\(\d+, (\w+)\)", _text(root / "kernel/syscall.h"), re.M)
-    names = [n for n in dict.fromkeys([*NEEDED, *OPTIONAL, *names]) if n not in ("name", "")]
-    found: dict[str, int] = {}
-    name = f".numbers-{secrets.token_hex(8)}"  # which nothing in the tree can have
-    source, obj = root / f"{name}.c", root / f"{name}.s"
-    while names:
-        lines = ['#include "kernel/types.h"', '#include "kernel/syscall.h"']
-        lines += [f"unsigned long number_{n} = SYS_{n};" for n in names]
-        source.write_text("\n".join(lines) + "\n", encoding="utf-8")  # a name may be any letters
-        command = [f"{build.prefix}gcc", "-w", "-I.", "-S", "-o", obj.name, source.name]
-        result = sandbox.run(command, root, 60)
-        if result.status == 0:
-            text = obj.read_text(encoding="utf-8", errors="replace")
-            pairs = re.findall(r"^number_(\w+):\s+\.dword\s+(\d+)", text, re.M)
-            found = {n: int(v) for n, v in pairs}
-            zeros = re.findall(r"^number_(\w+):\s+\.zero", text, re.M)
-            found.update({n: 0 for n in zeros})
-            break
-        unknown = set(re.findall(r"SYS_(\w+)\W* undeclared", result.output))
-        if not unknown:
-            raise GuestError(f"kernel/syscall.h: {result.output.strip().splitlines()[-1:]}")
-        names = [n for n in names if n not in unknown]
-    for path in (source, obj):
-        path.unlink(missing_ok=True)
-    if "sleep" not in found and "pause" in found:
-        found["sleep"] = found["pause"]
-    return found
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        raise GuestError(f"{path.name}: the tree has no such file") from None
-
-
 class Lab:
     """Makes guests of one built tree. folder: an empty directory, in memory if possible."""
 
@@ -93,6 +49,7 @@ class Lab:
         self.kernel = build.kernel
         self.elf = Elf(str(build.kernel))
         self.numbers = numbers(build)
+        self.numbers.learn(functions_of(build.prefix, build.kernel))
         lacking = [n for n in NEEDED if n not in self.numbers]
         if lacking:
             raise GuestError(f"kernel/syscall.h: no SYS_{lacking[0]}")

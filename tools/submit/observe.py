@@ -200,7 +200,7 @@ class Breakpoints:
         self.calls[name, registers["sp"]] = moment
         if hook.enter:
             self._tell(hart, registers, moment, hook.enter)
-        if name in ("sys_" + n for n in LOCKED):
+        if name in map(self.session.numbers.function, LOCKED):
             self.inside.add((registers["ra"], registers["sp"]))
             if registers["ra"] not in self.ends:
                 self.ends[registers["ra"]] = name, Hook(())

@@ -19,6 +19,7 @@ from tools.guest.sv39 import S
 from tools.submit.findings import plain
 from tools.submit.look import Glance, Look
 from tools.submit.machine import Machine
+from tools.submit.systemcalls import Numbers
 
 PAGE = 4096
 MASK = (1 << 64) - 1
@@ -164,7 +165,7 @@ class Session:
         machine: Machine,
         elf: Elf,
         agent: Elf,
-        numbers: dict[str, int],
+        numbers: Numbers,
         nonce: str,
         timeout: float,
         mark: int = S,

@@ -52,6 +52,7 @@ class Shape:
             "unmap_shared_pages": self.unmap_order,
             "address stored through a pointer": self.stored,
             "not understood": self.unclear,
+            "called otherwise": lab.numbers.names,
             "failure value": self.failure,
             "bit of a shared page": self.mark.bit_length() - 1,
             "system calls": {
@@ -186,11 +187,9 @@ class Trial:
         return all(self.score[:-1]) and self.score[-1] == -1
 
 
-def _understood(code: dict[str, Code], call: str) -> bool:
+def _understood(code: dict[str, Code], call: str, orders: tuple[Order, ...]) -> bool:
     """Does a call fetch as many arguments as the orders tried have? One that takes a struct does not."""
-    return len(fetched(code, f"sys_{call}")) in {
-        len(o) for o in (MAPS if call[0] == "m" else UNMAPS)
-    }
+    return len(fetched(code, call)) in {len(o) for o in orders}
 
 
 def _map_order(lab: Lab, shape: Shape, code: dict[str, Code]) -> Optional[Order]:
@@ -198,10 +197,11 @@ def _map_order(lab: Lab, shape: Shape, code: dict[str, Code]) -> Optional[Order]
     that page, at the address returned. An order that is not this tree's may share something too (a pid
     taken for an address, an address for a size), and a tree may share too much in its own.
     """
-    if not reaches(code, "sys_map_shared_pages", {"mappages", "walk"}):
+    call = lab.numbers.function("map_shared_pages")
+    if not reaches(code, call, {"mappages", "walk"}):
         return None
     best, chosen, oddity = None, None, 0
-    narrow = fetched(code, "sys_map_shared_pages")
+    narrow = fetched(code, call)
     for n, order in enumerate(possible(MAPS, narrow)):
         if best and (best.sure or odd(order, narrow) > oddity or n >= len(MAPS)):
             break
@@ -210,24 +210,25 @@ def _map_order(lab: Lab, shape: Shape, code: dict[str, Code]) -> Optional[Order]
                 best, chosen = trial, swapped(order) if trial.swapped else order
                 oddity = odd(order, narrow)
     shape.stored = best is not None and best.stored
-    if best is None and not _understood(code, "map_shared_pages"):
+    if best is None and not _understood(code, call, MAPS):
         shape.unclear += ("map_shared_pages",)
     return chosen
 
 
 def _unmap_order(lab: Lab, shape: Shape, code: dict[str, Code]) -> Optional[Order]:
     """The order that takes a mapping away and nothing else; else the first that takes it away too."""
-    if not reaches(code, "sys_unmap_shared_pages", {"uvmunmap", "walk"}):
+    call = lab.numbers.function("unmap_shared_pages")
+    if not reaches(code, call, {"uvmunmap", "walk"}):
         return None
     also = None
-    orders = possible(UNMAPS, fetched(code, "sys_unmap_shared_pages"))
+    orders = possible(UNMAPS, fetched(code, call))
     for size in (64, PAGE):  # a tree may refuse what ends with a page, or what does not
         for order in orders:
             alone = _try_unmap(lab, shape, order, size)
             if alone:
                 return order
             also = also or (order if alone is None else None)
-    if also is None and not _understood(code, "unmap_shared_pages"):
+    if also is None and not _understood(code, call, UNMAPS):
         shape.unclear += ("unmap_shared_pages",)
     return also
 

@@ -195,7 +195,7 @@ class Bench:
                 return
         severity, _, homes = CATALOGUE[id]
         elf = elf or self.lab.elf
-        for name in (function, *homes) if function else homes:
+        for name in map(self.lab.numbers.named, (function, *homes) if function else homes):
             symbol = elf.symbols.get(name)
             if symbol and symbol.function:
                 function = name

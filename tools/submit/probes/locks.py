@@ -25,7 +25,6 @@ from tools.submit.watch import Lost, frames_at, passing
 
 NOBODY = 9999
 SLOTS = ("0", "a zombie")  # pids that a slot of the table has, though no live process
-CALL = "sys_map_shared_pages"
 
 
 def strange_pids(bench: Bench) -> None:
@@ -156,7 +155,8 @@ class Nesting:
 def crossing(bench: Bench) -> None:
     """Two processes map from each other: is it the same order in which their locks are taken?"""
     order = bench.shape.map_order or ()
-    if "src" not in order or not {CALL, "acquire", "release"} <= set(bench.lab.elf.symbols):
+    call = bench.lab.numbers.function("map_shared_pages")
+    if "src" not in order or not {call, "acquire", "release"} <= set(bench.lab.elf.symbols):
         bench.undecided("K3", "this tree's calls cannot be made to cross")
         return
     with bench.guest() as (g, _):
@@ -197,7 +197,8 @@ def _nestings(
     calls = Calls(g, Shape(order))
     arguments = calls.map_arguments(order, src, dst, g.arena, PAGE)
     symbols = g.kernel.elf.symbols
-    entry, acquire, release = (symbols[n].address for n in (CALL, "acquire", "release"))
+    call = g.numbers.function("map_shared_pages")
+    entry, acquire, release = (symbols[n].address for n in (call, "acquire", "release"))
     points = [(CODE, entry, 4)]
     held: list[int] = []
     found: list[Nesting] = []
@@ -220,7 +221,7 @@ def _nestings(
                     return found, True  # back from the call
                 else:
                     frames = frames_at(g, stub, stop)
-                    if any(f.function == CALL for f in frames):
+                    if any(f.function == call for f in frames):
                         outer = frozenset(held)
                         found += [Nesting(k, lock, outer, frames) for k in held if k != lock]
                         held.append(lock)

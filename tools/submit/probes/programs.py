@@ -144,7 +144,7 @@ def _hollow(bench: Bench, program: Path) -> Path:
     """The program with other code for the two calls, if it has them."""
     image, elf = bytearray(program.read_bytes()), Elf(str(program))
     for name, code in (("map_shared_pages", ELSEWHERE), ("unmap_shared_pages", ZERO)):
-        symbol = elf.symbols.get(name)
+        symbol = elf.symbols.get(bench.lab.numbers.name(name))
         for s in elf.segments if symbol else ():
             if symbol and s.vaddr <= symbol.address < s.vaddr + s.filesz:
                 at = s.offset + symbol.address - s.vaddr
@@ -157,7 +157,7 @@ def _hollow(bench: Bench, program: Path) -> Path:
 def _maps_itself(bench: Bench, name: str) -> list[str]:
     """The calls of a run, if in each of them source and destination are one process."""
     order = bench.shape.map_order or ()
-    entry = bench.lab.elf.symbols.get("sys_map_shared_pages")
+    entry = bench.lab.elf.symbols.get(bench.lab.numbers.function("map_shared_pages"))
     if entry is None:
         return []
     calls = []

@@ -55,9 +55,10 @@ def _reads_unlocked(
     bench: Bench, g: Session, by: Actor, arguments: list[int], watched: list[tuple[str, int, int]]
 ) -> bool:
     """Does anybody without a lock read what is `watched` while `by` maps?"""
-    symbol = g.kernel.elf.symbols.get("sys_map_shared_pages")
+    call = g.numbers.function("map_shared_pages")
+    symbol = g.kernel.elf.symbols.get(call)
     if symbol is None:
-        bench.undecided("K1", "there is no sys_map_shared_pages")
+        bench.undecided("K1", f"there is no {call}")
         return False
     points = [(CODE, symbol.address, 4)]
     stops = passing(
@@ -84,7 +85,7 @@ def _reads_unlocked(
 def _is_unlocked(bench: Bench, g: Session, stub: Stub, stop: Stop) -> bool:
     frames = frames_at(g, stub, stop)
     names = [f.function for f in frames]
-    if "sys_map_shared_pages" not in names:
+    if g.numbers.function("map_shared_pages") not in names:
         return False
     guarded = _held_for(g, stop)
     if guarded is None:
