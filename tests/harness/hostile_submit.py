@@ -32,7 +32,7 @@ from tools.submit.hooks import HOOKS, LOCKS, Moment, State, arguments_of, presen
 from tools.submit.look import Look
 from tools.submit.machine import Machine
 from tools.submit.session import Session
-from tools.submit.systemcalls import numbers
+from tools.submit.systemcalls import Numbers, numbers
 
 NUMBERS = {"map_shared_pages": 22, "crypto_op": 24, "exit": 2}
 WORDS = [
@@ -91,7 +91,7 @@ def hooked(folder: Path, rng: random.Random) -> None:
 
     def run() -> None:
         kernel = stranger(folder, rng)
-        state = State(kernel, NUMBERS, present(kernel))
+        state = State(kernel, Numbers(NUMBERS), present(kernel))
         slots = kernel.records("proc")
         for hook in (*HOOKS.values(), *LOCKS.values()):
             process = rng.choice([None, *slots, state.process(some())])

@@ -35,8 +35,10 @@ class Shape:
     has_queue: bool = False
     has_server: bool = False  # a program crypto_srv that takes requests
     server_idle: int = 0  # kernel address the idle server sleeps on
+    server_polls: bool = False  # it sleeps for a time between two looks for a request
     server_state: str = "none"
     mark: int = S  # the bit of a shared page
+    window: int = 0  # where mappings begin, if that is away from the destination's sz
     generation: str = "2024"
     stored: bool = False  # map stores the address where the pointer points, and returns 0
     trouble: str = ""  # how the first try of a mapping ended, if not with an answer
@@ -53,6 +55,7 @@ class Shape:
             "address stored through a pointer": self.stored,
             "not understood": self.unclear,
             "called otherwise": lab.numbers.names,
+            "mappings begin at": hex(self.window) if self.window else "sz",
             "failure value": self.failure,
             "bit of a shared page": self.mark.bit_length() - 1,
             "system calls": {
@@ -129,7 +132,7 @@ def learn(lab: Lab) -> Shape:
     if "map_shared_pages" in lab.numbers:
         shape.map_order = _map_order(lab, shape, code)
     if shape.map_order:
-        lab.mark = shape.mark = _mark(lab, shape)
+        _learn_mapping(lab, shape)
     if shape.map_order and "unmap_shared_pages" in lab.numbers:
         shape.unmap_order = _unmap_order(lab, shape, code)
     if shape.map_order:
@@ -157,8 +160,10 @@ def _stored(g: Session, look: Look, actor: Actor) -> Optional[int]:
     return None if there == mark else int.from_bytes(there, "little")
 
 
-def _mark(lab: Lab, shape: Shape) -> int:
-    """The bit of the two for software that a mapping sets in its new entry; PTE_S's if not just one."""
+def _learn_mapping(lab: Lab, shape: Shape) -> None:
+    """The bit of the two for software that a mapping sets in its new entry, PTE_S's if not just one; and where a
+    mapping lies.
+    """
     with lab.guest() as g:
         child = g.fork(1)
         before = g.quiet()
@@ -170,7 +175,9 @@ def _mark(lab: Lab, shape: Shape) -> int:
         source = after.page(g.main.pid, g.arena + PAGE)
         new = [p for va, p in after.pages[child.pid].items() if va not in before.pages[child.pid]]
         set_now = {p.flags & ~source.flags & SOFTWARE for p in new} if source else set()
-        return set_now.pop() if set_now in ({S}, {SOFTWARE - S}) else S
+        lab.mark = shape.mark = set_now.pop() if set_now in ({S}, {SOFTWARE - S}) else S
+        first = min((p.va for p in new), default=0)
+        shape.window = first if first > before.size(child.pid) + 2 * PAGE else 0
 
 
 @dataclass
@@ -312,3 +319,5 @@ def _learn_server(lab: Lab, shape: Shape) -> None:
         shape.server_state = server.state if server else "gone"
         if server and server.state == "SLEEPING":
             shape.server_idle = server.chan
+            ticks = lab.elf.symbols.get("ticks")
+            shape.server_polls = ticks is not None and server.chan == ticks.address

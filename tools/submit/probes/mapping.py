@@ -10,6 +10,7 @@ from tools.submit.probes.lifetime import held_release
 from tools.submit.session import Actor, Session
 
 MAXVA = 1 << 38
+REGION = PAGE << 9  # what one table page of the last level maps
 GUARD = "the guard page below the stack, not user-accessible"
 GOOD = (  # offset in the first page, bytes
     (0, 64),
@@ -203,6 +204,7 @@ def bad_sources(bench: Bench) -> None:
         ("a range that wraps around the end of the address space", (1 << 64) - PAGE, 2 * PAGE),
         ("a size that wraps around", g.arena + PAGE, (1 << 64) - PAGE),
         ("a size that wraps around to its own page", g.arena + PAGE + 0x800, (1 << 64) - 0x100),
+        ("a range whose end wraps around when rounded up", g.arena, (1 << 64) - 1 - g.arena),
         ("a size that wraps around to its page's start", g.arena + PAGE + 0x800, (1 << 64) - 0x800),
     ]
     if guard:
@@ -264,12 +266,22 @@ def _guard(g: Session, pid: int, top: int) -> int | None:
 
 
 def half_way(bench: Bench) -> None:
-    """A range whose first pages are good and whose last is not: all or nothing."""
+    """A range whose first pages are good and whose last is not: all or nothing. What follows the source may have
+    an empty entry, or not even a page of the table to have one in.
+    """
+    for top in (0, REGION):
+        _half_way(bench, top)
+
+
+def _half_way(bench: Bench, top: int) -> None:
     with bench.guest() as (g, calls):
-        heap = rounded(g.main.call("sbrk", 0).value)
-        g.main.call("sbrk", heap - g.main.call("sbrk", 0).value + 2 * PAGE)
-        g.main.fill(heap, 2 * PAGE, 1)
         child = g.fork(1)
+        size = g.main.call("sbrk", 0).value
+        top = top or rounded(size) + 2 * PAGE
+        if g.main.call("sbrk", top - size).value != size:
+            return
+        heap = top - 2 * PAGE
+        g.main.fill(heap, 2 * PAGE, 1)
         before = g.quiet()
         outcome = bench.attempt(g, lambda: calls.share(g.main, child, heap, 3 * PAGE))
         call = f"map 3 pages of which the third is above the source's sz: {outcome}"
@@ -333,7 +345,6 @@ def over_a_guard(bench: Bench) -> None:
             bench.find("M5", text, lines)
 
 
-REGION = PAGE << 9  # what one table page of the last level maps
 FIT = 2  # pages of a mapping that find their table page there
 
 
@@ -366,6 +377,51 @@ def _forget_free(g: Session) -> bool:
     with g.paused():
         g.machine.memory.write(record.address + head.offset - g.kernel.direct, bytes(8))
     return True
+
+
+def no_answer(bench: Bench) -> None:
+    """The address can't be stored where the caller wants it: then nothing may be mapped."""
+    order = bench.shape.map_order or ()
+    if "pointer" not in order:
+        return
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        by = child if "src" in order else g.main
+        before = g.quiet()
+        calls.pointer = MAXVA // 2
+        arguments = calls.map_arguments(order, g.main, child, g.arena, 64)
+        outcome = bench.attempt(g, lambda: by.call("map_shared_pages", *arguments))
+        call = f"map 64 bytes, with {calls.pointer:#x} to store the result at: {outcome}"
+        diff = changes(before, g.quiet(), child.pid) if outcome.answer else []
+        refused = outcome.refused and not (bench.shape.stored and outcome.value == 0)
+        if refused and diff:
+            text = (
+                "A mapping whose result can't be stored fails, and leaves the destination changed."
+            )
+            bench.find("M5", text, [call, *diff])
+
+
+MANY = 40  # mappings, more than a table of them may hold
+
+
+def too_many(bench: Bench) -> None:
+    """One mapping after the other, until one is refused."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        look = g.quiet()
+        for count in range(MANY):
+            before = look
+            outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.arena, 64))
+            if outcome.answer is None:
+                return  # what fewer mappings tell
+            look = g.quiet()
+            diff = changes(before, look, child.pid)
+            if not outcome.accepted:
+                if diff:
+                    text = "A mapping beyond the number that a process may have leaves it changed."
+                    call = f"map 64 bytes once more, after {count} times: {outcome}"
+                    bench.find("M5", text, [call, *diff])
+                return
 
 
 def size_zero(bench: Bench) -> None:
@@ -413,13 +469,14 @@ def odd_size(bench: Bench) -> None:
                     )
                 return
             held[page.va] = page.pa
+        mapped = fresh(before, after, child.pid)
         grown = bench.attempt(g, lambda: child.call("sbrk", PAGE))
         steps.append(f"sbrk({PAGE}): {grown}")
         after = g.look()
         lost = [
             va for va, pa in held.items() if (p := after.page(child.pid, va)) is None or p.pa != pa
         ]
-        inside = grown.answer is not None and any(va <= grown.value < va + PAGE for va in held)
+        inside = grown.answer is not None and grown.value & -PAGE in mapped
         if (grown.error or lost or inside) and not bench.found("M1"):
             bench.find("X3", "With such a sz, memory from sbrk collides with the mapping.", steps)
 
@@ -431,6 +488,8 @@ PROBES = [
     Probe("half way", ("M5",), ("map",), half_way),
     Probe("over a guard page", ("M5",), ("map",), over_a_guard),
     Probe("no memory half way", ("M5",), ("map",), no_memory),
+    Probe("no place for the result", ("M5",), ("map",), no_answer),
+    Probe("too many mappings", ("M5",), ("map",), too_many),
     Probe("size zero", ("M8",), ("map",), size_zero),
     Probe("odd size", ("X3",), ("map",), odd_size),
 ]

@@ -10,6 +10,7 @@ from tools.guest import Processes
 from tools.guest.elf import Elf
 from tools.guest.stack import trapframe
 from tools.submit.probes.base import Bench, Outcome, Probe
+from tools.submit.probes.server import WORK, gone, is_idle
 from tools.submit.session import Answer, Session
 from tools.submit.stub import CODE
 from tools.submit.watch import Lost, passing
@@ -67,7 +68,9 @@ def _plain(line: str) -> str:
 
 
 def run_program(bench: Bench, name: str, g: Session, argument: str = "") -> Outcome:
-    """Runs a program to its end, with time enough for it."""
+    """Runs a program to its end, with time enough for it, once the server has said what it says at its start."""
+    if bench.shape.server_idle:
+        g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
     usual, g.timeout = g.timeout, LONG
 
     def go() -> Answer:

@@ -17,6 +17,7 @@ from tools.submit.session import SERVER, Session
 
 TAKEN = struct.Struct("<qQQq")  # struct taken of guest/server.c
 NO_ADDRESS = (0, 0xFFFF_FFFF, (1 << 64) - 1)
+NOWHERE = 0x4000_0000  # a user address with nothing near it
 WORK = 5.0  # seconds of guest time to take a request
 
 
@@ -60,11 +61,16 @@ class StandIn:
 
 
 def unmappable(bench: Bench) -> None:
-    """A request whose memory cannot be mapped, taken."""
+    """A request whose memory cannot be mapped, taken: above the heap, and where not even a page of the table is."""
+    for where in (0, NOWHERE):
+        _unmappable(bench, where)
+
+
+def _unmappable(bench: Bench, where: int) -> None:
     elf, image = bench.lab.stand_in()
     with bench.guest(image=image) as (g, _):
         server = StandIn(g, elf)
-        va = rounded(g.quiet().size(g.main.pid)) + 64 * PAGE
+        va = where or rounded(g.quiet().size(g.main.pid)) + 64 * PAGE
         asked = bench.attempt(g, lambda: g.main.call("crypto_op", va, 100))
         if asked.answer is None or asked.answer.value < 0:
             return  # refused, as nobody asks for

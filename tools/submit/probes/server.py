@@ -20,6 +20,7 @@ HEADER = struct.Struct("<IIQQ")  # struct crypto_op without its payload
 KEY = b"OS2024"
 DATA = bytes(range(48, 48 + 40))
 WORK = 8.0  # seconds of guest time a small request may take
+POLL = 0.6  # within which a server that polls looks again
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Served:
     idle: bool = False
     size_before: int = 0
     size_after: int = 0
+    window: int = 0  # Shape.window
     pages: int = 0  # of the client left in the server
     stray: tuple[str, ...] = ()  # its new pages that lie above its sz
     faults: tuple[str, ...] = ()  # what the console says of its death
@@ -45,8 +47,8 @@ class Served:
     def faulted_in(self, page: int) -> bool:
         """Did it fault in that page of its mapping, or so far behind it?"""
         found = re.search(r"(?:stval|address)[ =:]*(?:0x)?([0-9a-f]+)", " ".join(self.faults))
-        at, address = rounded(self.size_before) + page * PAGE, int(found[1], 16) if found else 0
-        return at <= address < at + PAGE
+        at = (self.window or rounded(self.size_before)) + page * PAGE
+        return at <= (int(found[1], 16) if found else 0) < at + PAGE
 
     @property
     def touched_gone(self) -> bool:
@@ -92,6 +94,15 @@ def gone(look: Glance) -> bool:
     return look.state(SERVER) in (None, "ZOMBIE", "UNUSED")
 
 
+def until_idle(bench: Bench, g: Session, seconds: float = WORK) -> Optional[Look]:
+    """A look when the server waits again or has ended; None if that takes longer. One that asks for requests from
+    time to time may not have looked yet.
+    """
+    if bench.shape.server_polls:
+        g.settle(POLL)
+    return g.until(lambda k: is_idle(bench, k) or gone(k), seconds)
+
+
 def serve(
     bench: Bench,
     g: Session,
@@ -119,7 +130,7 @@ def serve(
     outcome = bench.attempt(g, lambda: g.main.call("crypto_op", va, total))
     if outcome.error or outcome.answer is None or outcome.answer.value < 0:
         return Served(outcome)
-    look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK) or g.look()
+    look = until_idle(bench, g) or g.look()
     freed = look.page(g.main.pid, va)
     if freed and freed.pa in look.free:
         bench.find(
@@ -138,6 +149,7 @@ def serve(
         is_idle(bench, look),
         before.size(SERVER),
         look.size(SERVER),
+        bench.shape.window,
         len(_from_client(g, look)),
         tuple(
             str(p)
@@ -160,11 +172,21 @@ def peek(g: Session, look: Look, va: int, size: int) -> bytes:
     return g.machine.memory.read(page.pa + va % PAGE, size) if page else bytes(size)
 
 
+FATE = r"scause|sepc|stval|fault|trap|illegal|killed|died"  # words about the end of a process
+
+
 def server_faults(g: Session) -> list[str]:
-    """Console lines that tell of pid 2's end, with the details that follow."""
+    """Console lines that tell of pid 2's end, with the details that follow. A kernel may print its pid for other
+    reasons too.
+    """
     lines = g.talk
     for i, line in enumerate(lines):
-        if re.search(r"\bpid[ =]+2\b|crypto_srv.*(died|killed)", line) and i + 1 <= len(lines):
+        told = re.search(FATE, line) or re.search("sepc|stval", " ".join(lines[i + 1 : i + 2]))
+        if (
+            told
+            and re.search(r"\bpid[ =]+2\b", line)
+            or re.search(r"crypto_srv.*(died|killed)", line)
+        ):
             return lines[max(0, i - 1) : i + 3]
     return []
 
@@ -293,7 +315,7 @@ def _short_request(bench: Bench) -> None:
         outcome = bench.attempt(g, lambda: g.main.call("crypto_op", g.arena, size))
         if outcome.answer is None or outcome.value < 0:
             return
-        look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
+        look = until_idle(bench, g)
         if look is None or gone(look) or server_faults(g):
             return  # what other sizes tell
         if struct.unpack("<I", peek(g, g.look(), g.arena + 4, 4))[0] == INIT:
@@ -358,7 +380,8 @@ def bad_sizes(bench: Bench) -> None:
             else:
                 _left_behind(bench, served, call)
     if not bench.found("M2"):
-        _no_header(bench)
+        _no_header(bench, False)
+    _no_header(bench, True)
     whole = HEADER.size + len(KEY) + len(DATA)
     end = PAGE - whole & -8  # where a request ends with its page
     for name, key_size, data_size, offset in (
@@ -403,21 +426,27 @@ def _lives_at(bench: Bench, offset: int) -> bool:
         return served.idle and not served.died
 
 
-def _no_header(bench: Bench) -> None:
-    """A request too small for its own header, at the end of a page: what follows is not mapped."""
+def _no_header(bench: Bench, last: bool) -> None:
+    """A request too small for its own header, at the end of a page: what follows is not mapped. last: that is also
+    the end of its client's memory, so that nothing that follows can be.
+    """
     for size, touches in ((8, "reads the sizes"), (4, "reads or sets a state")):
         with bench.guest() as (g, _):
-            va = g.arena + PAGE - size
+            if last:
+                top = g.main.call("sbrk", 0).value
+                g.main.call("sbrk", rounded(top) - top + PAGE)
+            va = (rounded(top) if last else g.arena) + PAGE - size
             g.main.write(va, HEADER.pack(DECRYPT, INIT, 1, 1)[:size])
             before = g.look().size(SERVER)
             outcome = bench.attempt(g, lambda: g.main.call("crypto_op", va, size))
             if not outcome.answer or outcome.value < 0:
                 return
-            look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
+            look = until_idle(bench, g)
             if look is not None and (faults := server_faults(g)):
                 call = f"crypto_op({va:#x}, {size}), the last {size} bytes of a page: {outcome}"
-                served = Served(outcome, size_before=before, faults=tuple(faults))
-                if served.touched_gone:
+                window = bench.shape.window
+                served = Served(outcome, size_before=before, window=window, faults=tuple(faults))
+                if served.touched_gone and not last:
                     _survived(bench, served, call)
                 if not served.faulted_in(1):
                     return  # what else ends it says nothing of sizes
@@ -453,8 +482,9 @@ def nothing_mapped(bench: Bench) -> None:
             outcome = bench.attempt(g, lambda: g.main.call("crypto_op", g.arena, size))
             if outcome.answer is None or outcome.value < 0:
                 continue
-            g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
-            served = Served(outcome, size_before=before, faults=tuple(server_faults(g)))
+            until_idle(bench, g)
+            faults = tuple(server_faults(g))
+            served = Served(outcome, size_before=before, window=bench.shape.window, faults=faults)
             if served.touched_gone:
                 lines = [f"crypto_op({g.arena:#x}, {size:#x}): {outcome}", *served.faults]
                 text = "A mapping of {} for the server reports success, but nothing is mapped."
@@ -481,7 +511,7 @@ def bad_address(bench: Bench) -> None:
         if not bench.shape.server_idle:
             bench.undecided("C8", f"no server waits for requests ({bench.shape.server_state})")
             return  # what the kernel does, probes/queue.py shows
-        look = g.until(lambda k: is_idle(bench, k) or gone(k), WORK)
+        look = until_idle(bench, g)
         if bench.found("X1") or bench.found("M4", "M7") and not (look and _left_quietly(g, look)):
             return  # what becomes of the server then is the mapping's doing
         if g.machine.panic is not None:

@@ -39,8 +39,8 @@ def _mapped(
     after, first = g.quiet(), outcome.value - offset
     whole = list(range(first, first + pages * PAGE, PAGE))
     sound = fresh(before, after, child.pid) == whole
-    sound = sound and rounded(after.size(child.pid)) == first + pages * PAGE
-    return first if sound else 0
+    covered = rounded(after.size(child.pid)) == first + pages * PAGE
+    return first if sound and (covered or bench.shape.window) else 0
 
 
 def pairs(bench: Bench) -> None:
@@ -221,13 +221,41 @@ def _judge_private(
             end = bench.farewell(g, child)
             lines += [f"when the process is reaped: {end}"] if end.panic else []
             bench.find("U2", f"{whose} is unmapped.", lines)
-    elif diff and outcome.value == 0:
+    elif diff and outcome.value == 0 and not any("gone" in line for line in diff):
         text = "Unmapping private memory reports success and changes sz, but unmaps nothing."
         bench.find("U3" if "wraps" in what else "U2", text, [what, *diff])
-    elif diff:
+    elif diff and outcome.refused and outcome.value:
         bench.find(
             "X6", "An unmapping that is refused has already taken pages away.", [what, *diff]
         )
+
+
+def after_shrinking(bench: Bench) -> None:
+    """What sbrk has taken away is no longer there to unmap, and what it has put in its place is not shared."""
+    for refilled in (False, True):
+        with bench.guest() as (g, calls):
+            child = g.fork(1)
+            at = _mapped(bench, g, calls, child, 1)
+            if not at or bench.attempt(g, lambda: child.call("sbrk", -PAGE)).error:
+                return
+            if refilled:
+                child.call("sbrk", PAGE)
+            before = g.quiet()
+            there = before.page(child.pid, at)
+            if (there is not None) != refilled or (there and there.shared):
+                return  # sbrk leaves mappings alone
+            outcome = bench.attempt(g, lambda: calls.unmap(child, at, PAGE))
+            what = f"map a page at {at:#x}, sbrk({-PAGE}), {f'sbrk({PAGE}), ' if refilled else ''}unmap it: {outcome}"
+            if refilled:
+                whose = "Private memory that lies where a mapping was before sbrk took it away"
+                _judge_private(bench, g, child, before, outcome, at, what, whose)
+            elif outcome.lock_panic:
+                bench.find("K2", "Refusing to unmap ends in a panic about locks.", [what])
+            elif outcome.error:
+                bench.find("U3", "Unmapping what sbrk has taken away stops the kernel.", [what])
+            elif outcome.value == 0 and (diff := changes(before, g.quiet(), child.pid)):
+                text = "Unmapping what sbrk has taken away reports success and changes sz."
+                bench.find("U3", text, [what, *diff])
 
 
 def unmapped(bench: Bench) -> None:
@@ -257,6 +285,8 @@ def unmapped(bench: Bench) -> None:
 
 def partly(bench: Bench) -> None:
     """A range that begins in a mapping and ends above it."""
+    if "size" not in (bench.shape.unmap_order or ()):
+        return  # a call without a size takes a whole mapping
     with bench.guest() as (g, calls):
         child = g.fork(1)
         at = _mapped(bench, g, calls, child, 1)
@@ -304,7 +334,8 @@ def not_the_top(bench: Bench) -> None:
         child = g.fork(1)
         at = _mapped(bench, g, calls, child, 1)
         second = bench.attempt(g, lambda: calls.share(g.main, child, g.arena + 4 * PAGE, PAGE))
-        if not at or not second.accepted or bench.found("M1"):
+        aside = bench.shape.window  # which sz need not cover
+        if not at or not second.accepted or bench.found("M1") and not aside:
             bench.undecided("U5", "two good mappings could not be made")
             return
         before = g.quiet()
@@ -322,7 +353,7 @@ def not_the_top(bench: Bench) -> None:
             text = "Unmapping the older of two mappings takes the newer away too."
             bench.find("U5", text, lines)
             return
-        stray = after.above_size(child.pid)
+        stray = [] if aside else after.above_size(child.pid)
         lines += [f"above sz now: {page}" for page in stray]
         if not stray and not _forks(bench, g, child, lines):
             return
@@ -347,7 +378,7 @@ def nested(bench: Bench) -> None:
         at = _mapped(bench, g, calls, child, 1)
         between = g.quiet().size(child.pid)
         second = bench.attempt(g, lambda: calls.share(g.main, child, g.arena + 4 * PAGE, 2 * PAGE))
-        if not at or not second.accepted or bench.found("M1"):
+        if not at or not second.accepted or bench.found("M1") or bench.shape.window:
             return
         both = g.quiet()
         sizes = [
@@ -374,6 +405,7 @@ PROBES = [
     Probe("unmap nested", ("U1",), ("map", "unmap"), nested),
     Probe("unmap private memory", ("U2",), ("map", "unmap"), private_memory),
     Probe("unmap lent memory", ("U2",), ("map", "unmap"), lent_memory),
+    Probe("unmap after shrinking", ("U2", "U3"), ("map", "unmap"), after_shrinking),
     Probe("unmap the unmapped", ("U3",), ("map", "unmap"), unmapped),
     Probe("unmap partly", ("X6",), ("map", "unmap"), partly),
     Probe("unmap not the top", ("U5",), ("map", "unmap"), not_the_top),

@@ -12,9 +12,9 @@ from tools.submit.build import as_written
 from tools.submit.lab import LOOP
 from tools.submit.look import Glance, Look
 from tools.submit.probes.base import PAGE, Bench, Probe, one_mapping, rounded
-from tools.submit.probes.server import DECRYPT, HEADER, INIT, KEY, WORK, book
+from tools.submit.probes.server import DECRYPT, HEADER, INIT, KEY, POLL, WORK, book
 from tools.submit.probes.server import gone as is_gone
-from tools.submit.probes.server import is_idle, one_request, peek, server_faults
+from tools.submit.probes.server import is_idle, one_request, peek, server_faults, until_idle
 from tools.submit.probes.static import fences_of
 from tools.submit.session import SERVER, Actor, Session
 from tools.submit.stub import CODE, READ, WRITE, Stop, Stub
@@ -142,11 +142,16 @@ def posted(g: Session, va: int, size: int) -> Callable[[], None]:
     return lambda: g.post(0, "c " + g.coded("crypto_op", (va, size)))
 
 
-def _at_work(g: Session, size: int) -> Stops:
+def _request_at(bench: Bench, g: Session) -> int:
+    """Where the server will have the next request, if that begins with a page."""
+    return bench.shape.window or rounded(g.quiet().size(SERVER))
+
+
+def _at_work(bench: Bench, g: Session, size: int) -> Stops:
     """Where the server stores in the middle of the data of a request of `size` bytes at the arena."""
     start = len(KEY) + HEADER.size
     g.main.write(g.arena, HEADER.pack(DECRYPT, INIT, len(KEY), size - start) + KEY)
-    target = rounded(g.quiet().size(SERVER)) + start + (size - start) // 2  # where it will have it
+    target = _request_at(bench, g) + start + (size - start) // 2
     with closing(
         passing(g, [(WRITE, target, 1)], posted(g, g.arena, size), lambda: False)
     ) as stops:
@@ -173,7 +178,7 @@ def changing_sizes(bench: Bench) -> None:
             return
         before, pa = b"", 0
         try:
-            with closing(_at_work(g, start + DATA)) as moments:
+            with closing(_at_work(bench, g, start + DATA)) as moments:
                 for _ in moments:
                     pa = page.pa
                     before = g.machine.memory.read(pa + start + DATA, MORE)
@@ -199,14 +204,14 @@ def changing_sizes(bench: Bench) -> None:
 
 
 @contextmanager
-def server_held(g: Session) -> Iterator[bool]:
+def server_held(bench: Bench, g: Session) -> Iterator[bool]:
     """Keeps the server at one instruction, in the middle of a request: that becomes a jump to
     itself. False if it was not seen at work.
     """
     size = len(KEY) + HEADER.size + DATA
     code, original = 0, b""
     try:
-        with closing(_at_work(g, size)) as moments:
+        with closing(_at_work(bench, g, size)) as moments:
             for stub, stop in moments:
                 pc = stub.registers(stop.hart)["pc"]
                 page = Look(g.kernel).page(SERVER, pc)
@@ -242,17 +247,17 @@ def full_queue(bench: Bench) -> None:
                 _lost(bench, SLOTS, indices, "no server runs")
             return
         g.main.ask(f"l {SLOTS - 1:x} 1 40")
-        if g.until(lambda k: is_idle(bench, k), 4 * WORK) is None:
+        if until_idle(bench, g, 4 * WORK) is None:
             bench.undecided("Q1", f"{SLOTS - 1} requests are not served")
             return
         for i in range(SLOTS):
             g.main.write(first + i * 64, SMALL)
-        with server_held(g) as held:
+        with server_held(bench, g) as held:
             if not held:
                 bench.undecided("Q1", "the server was not seen at work")
                 return
             indices = _fill(g)
-        look = g.until(lambda k: is_idle(bench, k) or is_gone(k), 4 * WORK) or g.look()
+        look = until_idle(bench, g, 4 * WORK) or g.look()
         lost = [peek(g, look, first + i * 64, 8)[4] for i in range(SLOTS)].count(INIT)
         if indices and lost:
             _lost(bench, lost, indices, f"then the server goes on, and {lost} are still INIT")
@@ -288,7 +293,7 @@ def leaver(bench: Bench) -> None:
         return
     with bench.guest() as (g, _):
         small = g.arena + 2 * PAGE
-        with server_held(g) as held:
+        with server_held(bench, g) as held:
             if not held:
                 bench.undecided("Q3", "the server was not seen at work")
                 return
@@ -302,7 +307,7 @@ def leaver(bench: Bench) -> None:
         if gone.error or asked.value < 0:
             bench.undecided("Q3", f"{call}; {gone}")
             return
-        look = g.until(lambda k: is_idle(bench, k) or is_gone(k), WORK)
+        look = until_idle(bench, g)
         if g.machine.panic is not None:
             panic = bench.attempt(g, lambda: g.main.call("getpid"))
             id = "K2" if panic.lock_panic else "X4"
@@ -323,6 +328,16 @@ def leaver(bench: Bench) -> None:
                 book(bench, "C8", text, [call, f"{WORK:.0f} s later pid 2 is still gone"])
 
 
+GOOD = HEADER.pack(DECRYPT, INIT, len(KEY), FEW)
+ASKED = {  # requests, each of which may have its own way to a state
+    "a good request": GOOD,
+    "type 77": HEADER.pack(77, INIT, len(KEY), FEW),
+    "a key of size 0": HEADER.pack(DECRYPT, INIT, 0, FEW),
+    "data of 1 MiB": HEADER.pack(DECRYPT, INIT, len(KEY), 1 << 20),
+    "state 9": HEADER.pack(DECRYPT, 9, len(KEY), FEW),
+}
+
+
 def fences(bench: Bench) -> None:
     """Does the server pass a fence on its way from the data to the state that announces them?"""
     path = bench.lab.build.programs["crypto_srv"]
@@ -333,31 +348,44 @@ def fences(bench: Bench) -> None:
             "C5",
             "The server has no fence: nothing orders the data before the state that announces them.",
             [f"{path.name}: no instruction in it is a fence"],
-            _unfenced(bench, [], DECRYPT),
+            _unfenced(bench, [], GOOD)[1],
         )
         return
-    for kind, state in ((DECRYPT, "DONE"), (77, "ERROR")):
-        where = _unfenced(bench, barriers, kind)
+    for what, header in ASKED.items():
+        seen, where = _unfenced(bench, barriers, header)
         if where is not None:
+            state = "DONE" if header is GOOD else "ERROR"
             text = f"The server sets the state to {state} without a fence before it."
-            lines = [f"stored at {where[0]}:{where[1]}; no fence since the data were last written"]
-            lines = lines if kind == DECRYPT else [f"stored at {where[0]}:{where[1]}; no fence"]
-            book(bench, "C5", text, lines, where)
+            since = " since the data were last written" if header is GOOD else ""
+            book(
+                bench,
+                "C5",
+                text,
+                [f"{what}: stored at {where[0]}:{where[1]}; no fence{since}"],
+                where,
+            )
+        elif header is GOOD and not seen:
+            bench.undecided("C5", "the server was not seen to set a state")
 
 
-def _unfenced(bench: Bench, barriers: list[int], kind: int) -> Optional[tuple[str, int]]:
-    """File and line of a store to a request's state with no barrier between it and the last store to
-    the data, or since the request was there if none of them changes.
+def _unfenced(
+    bench: Bench, barriers: list[int], header: bytes
+) -> tuple[bool, Optional[tuple[str, int]]]:
+    """Was the server seen to store to the request's state? File and line of that if there was no barrier between it and
+    the last store to the data, or since the request was there if none of them changes.
     """
     elf = Elf(str(bench.lab.build.programs["crypto_srv"]))
     with bench.guest() as (g, _):
         size = HEADER.size + len(KEY) + FEW
-        g.main.write(g.arena, HEADER.pack(kind, INIT, len(KEY), FEW) + KEY)
-        request = rounded(g.quiet().size(SERVER))  # where the server will have it
+        g.main.write(g.arena, header + KEY)
+        request = _request_at(bench, g)
         state, data = request + 4, request + HEADER.size + len(KEY)
 
+        until = g.machine.time() + (POLL if bench.shape.server_polls else 0)
+
         def served() -> bool:
-            return g.answered(0) and is_idle(bench, Glance(g.kernel))
+            idle = g.answered(0) and is_idle(bench, Glance(g.kernel))
+            return idle and g.machine.time() >= until
 
         points = [(WRITE, state, 4), (WRITE, data, FEW), *((CODE, at, 4) for at in barriers)]
         stops = passing(
@@ -378,10 +406,10 @@ def _unfenced(bench: Bench, barriers: list[int], kind: int) -> Optional[tuple[st
                     elif stop.watched == data:
                         passed = False
                     else:
-                        return None if passed or pc in barriers else elf.line(pc)
+                        return True, None if passed or pc in barriers else elf.line(pc)
         except Lost:
             pass
-    return None
+    return False, None
 
 
 PROBES = [
