@@ -240,6 +240,7 @@ def after_shrinking(bench: Bench) -> None:
                 return
             if refilled:
                 child.call("sbrk", PAGE)
+                child.fill(at, PAGE, 1)
             before = g.quiet()
             there = before.page(child.pid, at)
             if (there is not None) != refilled or (there and there.shared):

@@ -21,6 +21,7 @@ from tools.submit.stub import CODE, READ, WRITE, Stop, Stub
 from tools.submit.watch import Lost, Stops, frames_at, passing
 
 TAKE = "sys_take_shared_memory_request"
+GIVE_BACK = "sys_remove_shared_memory_request"
 DATA = 256  # bytes of a watched request
 FEW = 16  # of one of which each store is watched
 MORE = 512  # bytes the client adds to data_size while the server works
@@ -253,14 +254,27 @@ def full_queue(bench: Bench) -> None:
         for i in range(SLOTS):
             g.main.write(first + i * 64, SMALL)
         with server_held(bench, g) as held:
-            if not held:
-                bench.undecided("Q1", "the server was not seen at work")
-                return
-            indices = _fill(g)
+            indices = _fill(g) if held else []
+        if not held:
+            _unserved(bench)
+            return
         look = until_idle(bench, g, 4 * WORK) or g.look()
         lost = [peek(g, look, first + i * 64, 8)[4] for i in range(SLOTS)].count(INIT)
         if indices and lost:
             _lost(bench, lost, indices, f"then the server goes on, and {lost} are still INIT")
+
+
+def _unserved(bench: Bench) -> None:
+    """As many requests as there are slots, with a server of ours that takes none."""
+    if not {TAKE, GIVE_BACK} <= {f"sys_{name}" for name in bench.lab.numbers}:
+        bench.undecided("Q1", "the server was not seen at work")
+        return
+    with bench.guest(image=bench.lab.stand_in()[1]) as (g, _):
+        for i in range(SLOTS):
+            g.main.write(g.arena + PAGE + i * 64, SMALL)
+        g.main.ask("s 0 " + g.coded("crypto_op", (g.arena + PAGE, len(SMALL))))
+        if indices := _fill(g):
+            _lost(bench, SLOTS, indices, "no server takes them meanwhile")
 
 
 def _fill(g: Session) -> list[str]:
