@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from tools.guest.elf import Elf
+from tools.guest.stack import trapframe
 from tools.guest.sv39 import S
 from tools.submit.code import Code, fetched, functions_of, reaches
 from tools.submit.lab import Lab
@@ -319,5 +320,5 @@ def _learn_server(lab: Lab, shape: Shape) -> None:
         shape.server_state = server.state if server else "gone"
         if server and server.state == "SLEEPING":
             shape.server_idle = server.chan
-            ticks = lab.elf.symbols.get("ticks")
-            shape.server_polls = ticks is not None and server.chan == ticks.address
+            registers = trapframe(g.kernel, server) or {}
+            shape.server_polls = registers.get("a7") == lab.numbers["sleep"]
