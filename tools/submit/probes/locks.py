@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Optional
 
 from tools.guest import Process
 from tools.guest.stack import Frame
@@ -24,7 +25,29 @@ from tools.submit.stub import CODE
 from tools.submit.watch import Lost, frames_at, passing
 
 NOBODY = 9999
-SLOTS = ("0", "a zombie")  # pids that a slot of the table has, though no live process
+MUCH = 0x7000_0000  # bytes, more than the guest's memory
+SLOTS = (
+    "0",
+    "a zombie",
+    "a zombie that was killed",
+)  # pids that a slot of the table has, though no live process
+
+
+STRANGE = ("0", "negative", "unknown", *SLOTS[1:])
+
+
+def _strange(actor: Actor, name: str) -> Optional[int]:
+    """A pid that is no live process; a zombie is the actor's child. None if this kernel has no such."""
+    if name == "a zombie":
+        return actor.ask("g").value
+    if name.startswith("a zombie"):
+        if "kill" not in actor.session.numbers:
+            return None
+        pid = actor.ask("G").value
+        actor.call("kill", pid)
+        gone = actor.session.until(lambda look: look.state(pid) == "ZOMBIE", 2.0)
+        return pid if gone else None
+    return {"0": 0, "negative": -1, "unknown": NOBODY}[name]
 
 
 def strange_pids(bench: Bench) -> None:
@@ -34,11 +57,12 @@ def strange_pids(bench: Bench) -> None:
     if bench.shape.unmap_order and "pid" in bench.shape.unmap_order:
         roles.append("unmap")
     for role in roles:
-        for name, pid in (("0", 0), ("negative", -1), ("unknown", NOBODY), ("a zombie", None)):
+        for name in STRANGE:
             with bench.guest() as (g, calls):
                 actor = g.main  # the parent of the zombie: related to it, where that matters
+                pid = _strange(actor, name)
                 if pid is None:
-                    pid = actor.ask("g").value
+                    continue
                 before = g.quiet()
                 va = g.arena
 
@@ -94,6 +118,7 @@ def failing_calls(bench: Bench) -> None:
         "map of an unmapped address",
         "unmap of an unmapped address",
         "good map and unmap",
+        "sbrk of more than there is",
     ):
         with bench.guest() as (g, calls):
             child = g.fork(1)
@@ -101,6 +126,8 @@ def failing_calls(bench: Bench) -> None:
                 outcome = bench.attempt(g, lambda: calls.share(g.main, child, 0x8_0000, 64))
             elif name.startswith("unmap"):
                 outcome = bench.attempt(g, lambda: calls.unmap(child, 0x8_0000, 64))
+            elif name.startswith("sbrk"):
+                outcome = bench.attempt(g, lambda: child.call("sbrk", MUCH))
             else:
                 outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.arena, PAGE))
                 if outcome.accepted and bench.shape.unmap_order:
@@ -133,11 +160,17 @@ def same_process(bench: Bench) -> None:
     with bench.guest() as (g, calls):
         child = g.fork(1)
         outcome = bench.attempt(g, lambda: calls.map(child, child, g.arena, 64, child))
-        if outcome.error:
+        what = f"map from pid {child.pid} to pid {child.pid}: {outcome}"
+        call = g.numbers.function("map_shared_pages")
+        inside = any(f.function == call for f in outcome.frames)
+        if outcome.lock_panic and not inside:
+            text = "A mapping from a process to itself keeps a lock: the kernel stops where that is taken next."
+            bench.find("K2", text, [what], function=call)
+        elif outcome.error:
             bench.find(
                 "K3",
                 "Mapping from a process to itself stops the kernel.",
-                [f"map from pid {child.pid} to pid {child.pid}: {outcome}"],
+                [what],
                 line=locker(outcome.frames) if outcome.lock_panic else None,
             )
 
@@ -253,6 +286,6 @@ PROBES = [
     Probe("strange pids", ("A1", "K2"), ("map",), strange_pids),
     Probe("locks after failures", ("K2",), ("map",), failing_calls),
     Probe("strangers", ("A2",), ("map",), strangers),
-    Probe("same process", ("K3",), ("map",), same_process),
+    Probe("same process", ("K3", "K2"), ("map",), same_process),
     Probe("crossing", ("K3",), ("map",), crossing, observable=False, scene=one_mapping),
 ]

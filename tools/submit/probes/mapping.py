@@ -401,6 +401,29 @@ def no_answer(bench: Bench) -> None:
             bench.find("M5", text, [call, *diff])
 
 
+LONG = 32  # pages, more than a table of them may hold
+
+
+def long_range(bench: Bench) -> None:
+    """A good range, longer than any other here. Who refuses it has a bound, but nothing may be broken then."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        heap = rounded(g.main.call("sbrk", LONG * PAGE + PAGE).value)
+        g.main.fill(heap, LONG * PAGE, 1)
+        before = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.share(g.main, child, heap, LONG * PAGE))
+        call = f"map {LONG} pages: {outcome}"
+        diff = changes(before, g.quiet(), child.pid) if outcome.answer else []
+        if outcome.lock_panic:
+            text = "A mapping of many pages ends in a panic about locks."
+            at = next((f.line for f in outcome.frames if _in_map(f)), None)
+            bench.find("K2", text, [call], line=at)
+        elif outcome.error:
+            bench.find("M2", "A mapping of many pages stops the kernel.", [call])
+        elif outcome.refused and diff:
+            bench.find("M5", "Refusing many pages leaves the destination changed.", [call, *diff])
+
+
 MANY = 40  # mappings, more than a table of them may hold
 
 
@@ -489,6 +512,7 @@ PROBES = [
     Probe("over a guard page", ("M5",), ("map",), over_a_guard),
     Probe("no memory half way", ("M5",), ("map",), no_memory),
     Probe("no place for the result", ("M5",), ("map",), no_answer),
+    Probe("a long range", ("M2", "M5", "K2"), ("map",), long_range),
     Probe("too many mappings", ("M5",), ("map",), too_many),
     Probe("size zero", ("M8",), ("map",), size_zero),
     Probe("odd size", ("X3",), ("map",), odd_size),

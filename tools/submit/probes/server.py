@@ -535,6 +535,25 @@ def bad_address(bench: Bench) -> None:
                     "After a request that cannot be mapped the server is gone.",
                     [call, *faults],
                 )
+        else:
+            _bad_again(bench, g, va)
+
+
+AGAIN = 20  # more than a server may forgive
+
+
+def _bad_again(bench: Bench, g: Session, va: int) -> None:
+    """The same request again and again: a server that counts them may have enough of it."""
+    g.main.ask("s 0 " + g.coded("crypto_op", (va, 100)))
+    if bench.attempt(g, lambda: g.main.ask(f"l {AGAIN:x} 1 0")).error:
+        return
+    look = until_idle(bench, g)
+    if look and gone(look) and g.until(lambda k: is_idle(bench, k), WORK) is None:
+        call = f"crypto_op({va:#x}, 100), where nothing is mapped, {AGAIN} times more"
+        text = (
+            "After some requests that cannot be mapped the server is gone, and no other is started."
+        )
+        book(bench, "C8", text, [call, *server_faults(g)])
 
 
 PROBES = [

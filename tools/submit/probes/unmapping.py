@@ -179,6 +179,23 @@ def private_memory(bench: Bench) -> None:
         _judge_private(bench, g, child, before, outcome, heap, text)
 
 
+def private_between(bench: Bench) -> None:
+    """A private page between two shared ones: a range over all three is nothing to unmap."""
+    with bench.guest() as (g, calls):
+        child = g.fork(1)
+        at = _mapped(bench, g, calls, child, 2)  # as many pages are shared as the range has
+        private = at + 2 * PAGE
+        if not at or child.call("sbrk", PAGE).value != private:
+            return
+        child.fill(private, PAGE, 1)
+        if _mapped(bench, g, calls, child, 1) != private + PAGE:
+            return
+        before = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.unmap(child, at + PAGE, 3 * PAGE))
+        text = f"unmap a shared page, a private one and a shared one: {outcome}"
+        _judge_private(bench, g, child, before, outcome, private, text)
+
+
 def lent_memory(bench: Bench) -> None:
     """An owner's page that it has lent to another is still its own memory, and no shared mapping."""
     with bench.guest() as (g, calls):
@@ -405,6 +422,7 @@ PROBES = [
     Probe("unmap pairs", ("U1", "U4", "L1"), ("map", "unmap"), pairs),
     Probe("unmap nested", ("U1",), ("map", "unmap"), nested),
     Probe("unmap private memory", ("U2",), ("map", "unmap"), private_memory),
+    Probe("unmap private between shared", ("U2", "X6"), ("map", "unmap"), private_between),
     Probe("unmap lent memory", ("U2",), ("map", "unmap"), lent_memory),
     Probe("unmap after shrinking", ("U2", "U3"), ("map", "unmap"), after_shrinking),
     Probe("unmap the unmapped", ("U3",), ("map", "unmap"), unmapped),

@@ -190,18 +190,86 @@ def changing_sizes(bench: Bench) -> None:
         if not pa:
             bench.undecided("C9", "the server was not seen at work")
             return
-        end = g.until(lambda k: is_idle(bench, k) or bool(server_faults(g)), 8.0)
-        after = g.machine.memory.read(pa + start + DATA, MORE)
-        worked = sum(a != b for a, b in zip(before, after))
-        call = (
-            f"a request with {DATA} bytes of data; in its middle the client sets data_size to "
-            f"{DATA + MORE} (crypto_srv compiled with -O0, so that each access in its source is one)"
-        )
-        if not worked and bench.found("C6", "C8"):
+        if lines := _worked(bench, g, pa, before):
+            _reads_again(bench, "in its middle", lines)
+        elif bench.found("C6", "C8"):
             bench.undecided("C9", "the server does not live through a good request")
-        elif worked or server_faults(g) or end is None:
-            lines = [call, f"bytes changed beyond the first {DATA}: {worked}", *server_faults(g)]
-            book(bench, "C9", "The server reads data_size again while it works.", lines)
+
+
+def _worked(bench: Bench, g: Session, pa: int, before: bytes) -> list[str]:
+    """What tells that the server works on bytes beyond those that were announced first, or that it ends over them;
+    nothing if it does not. pa: of the request; before: those bytes.
+    """
+    end = g.until(lambda k: is_idle(bench, k) or bool(server_faults(g)), 8.0)
+    after = g.machine.memory.read(pa + len(KEY) + HEADER.size + DATA, MORE)
+    worked = sum(a != b for a, b in zip(before, after))
+    late = (server_faults(g) or end is None) and not bench.found("C6", "C8")
+    lines = [f"bytes changed beyond the first {DATA}: {worked}", *server_faults(g)]
+    return lines if worked or late else []
+
+
+def _reads_again(
+    bench: Bench, when: str, lines: list[str], line: Optional[tuple[str, int]] = None
+) -> None:
+    call = (
+        f"a request with {DATA} bytes of data; {when} the client sets data_size to "
+        f"{DATA + MORE} (crypto_srv compiled with -O0, so that each access in its source is one)"
+    )
+    book(bench, "C9", "The server reads data_size again while it works.", [call, *lines], line)
+
+
+READS = 5  # the server's looks at data_size, before each of which it is changed once
+
+
+def read_again(bench: Bench) -> None:
+    """The client makes data_size larger between two of the server's looks at it: what was checked is not what is used.
+    Where the larger size, set from the start, is not refused, that says nothing.
+    """
+    folder = bench.lab.build.tree.root.parent / "read-again"
+    program = as_written(bench.lab.build, "crypto_srv", folder)
+    if program is None or bench.found("C6", "C8", "C9"):
+        return
+    image = bench.lab.make_image({"crypto_srv": program})
+    for looks in range(1, READS + 1):
+        with bench.guest(image=image) as (g, _):
+            start = len(KEY) + HEADER.size
+            g.main.fill(g.arena + start, DATA + MORE, 1)
+            g.main.write(g.arena, HEADER.pack(DECRYPT, INIT, len(KEY), DATA) + KEY)
+            page = g.quiet().page(g.main.pid, g.arena)
+            if page is None:
+                return
+            before = g.machine.memory.read(page.pa + start + DATA, MORE)
+            at = _looks(bench, g, looks, start + DATA, page.pa + 16)
+            if at is None:
+                return
+            if lines := _worked(bench, g, page.pa, before):
+                if looks > 1:
+                    when = f"before look {looks} of the server's at it"
+                    _reads_again(bench, when, lines, Elf(str(program)).line(at))
+                return
+
+
+def _looks(bench: Bench, g: Session, looks: int, size: int, where: int) -> Optional[int]:
+    """Posts a request of the arena. The address of the server's instruction at the given one of its looks at data_size,
+    before which that is made larger; None if there are fewer. where: data_size, in memory.
+    """
+    points = [(READ, _request_at(bench, g) + 16, 8)]
+    until = g.machine.time() + (POLL if bench.shape.server_polls else 0)
+
+    def served() -> bool:
+        idle = g.answered(0) and is_idle(bench, Glance(g.kernel))
+        return idle and g.machine.time() >= until
+
+    try:
+        with closing(passing(g, points, posted(g, g.arena, size), served)) as stops:
+            for stub, stop in stops:
+                looks -= at_server(stop, g)
+                if looks == 0:
+                    g.machine.memory.write(where, (DATA + MORE).to_bytes(8, "little"))
+                    return stub.registers(stop.hart)["pc"]
+    except Lost:
+        pass
+    return None
 
 
 @contextmanager
@@ -430,6 +498,15 @@ PROBES = [
     Probe("unlocked reads", ("K1",), ("map",), unlocked_reads, observable=False, scene=one_mapping),
     Probe(
         "changing sizes", ("C9",), ("server",), changing_sizes, observable=False, scene=one_request
+    ),
+    Probe(
+        "sizes read again",
+        ("C9",),
+        ("server",),
+        read_again,
+        stage=3,
+        observable=False,
+        scene=one_request,
     ),
     Probe("full queue", ("Q1",), ("queue",), full_queue, observable=False, scene=one_request),
     Probe(
