@@ -212,11 +212,12 @@ class Guest:
         start = len(self.console)
         self.keys(command + "\n")
         self.expect(PROMPT, timeout, WINDOW)
-        # Output may itself end in "$ ": only the mark the shell prints proves that it reads again.
+        # Output may itself end in "$ ": only the mark the shell prints proves that it reads again, and not what
+        # was typed, with "$?" in it, which a prompt that came late may follow.
         self._marks += 1
         mark = f":{self._marks}:"
         self.keys(f"echo {mark}$?\n")
-        found = self.expect(rf"{mark}(\S+)\r?\n\$ ", timeout)
+        found = self.expect(rf"{mark}(-?\d+)\r?\n\$ ", timeout)
         self.status = int(found[1])
         text = self.console[start:]
         text = text[: text.rindex(f"{mark}{found[1]}\n")].replace(f"echo {mark}$?\n", "", 1)
