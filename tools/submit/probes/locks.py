@@ -26,13 +26,8 @@ from tools.submit.watch import Lost, frames_at, passing
 
 NOBODY = 9999
 MUCH = 0x7000_0000  # bytes, more than the guest's memory
-SLOTS = (
-    "0",
-    "a zombie",
-    "a zombie that was killed",
-)  # pids that a slot of the table has, though no live process
-
-
+# Pids that a slot of the table has, though no live process.
+SLOTS = ("0", "a zombie", "a zombie that was killed")
 STRANGE = ("0", "negative", "unknown", *SLOTS[1:])
 
 

@@ -14,10 +14,10 @@ from tools.guest.elf import Elf
 from tools.submit.probes.base import PAGE, Bench, Probe, culprit, rounded
 from tools.submit.probes.locks import kept_locks
 from tools.submit.session import SERVER, Session
+from tools.submit.shape import NOWHERE
 
 TAKEN = struct.Struct("<qQQq")  # struct taken of guest/server.c
 NO_ADDRESS = (0, 0xFFFF_FFFF, (1 << 64) - 1)
-NOWHERE = 0x4000_0000  # a user address with nothing near it
 WORK = 5.0  # seconds of guest time to take a request
 
 

@@ -143,6 +143,17 @@ def posted(g: Session, va: int, size: int) -> Callable[[], None]:
     return lambda: g.post(0, "c " + g.coded("crypto_op", (va, size)))
 
 
+def served(bench: Bench, g: Session) -> Callable[[], bool]:
+    """What tells whether a request posted now has been seen to: the server waits again and has had time to look."""
+    until = g.machine.time() + (POLL if bench.shape.server_polls else 0)
+
+    def done() -> bool:
+        idle = g.answered(0) and is_idle(bench, Glance(g.kernel))
+        return idle and g.machine.time() >= until
+
+    return done
+
+
 def _request_at(bench: Bench, g: Session) -> int:
     """Where the server will have the next request, if that begins with a page."""
     return bench.shape.window or rounded(g.quiet().size(SERVER))
@@ -254,14 +265,8 @@ def _looks(bench: Bench, g: Session, looks: int, size: int, where: int) -> Optio
     before which that is made larger; None if there are fewer. where: data_size, in memory.
     """
     points = [(READ, _request_at(bench, g) + 16, 8)]
-    until = g.machine.time() + (POLL if bench.shape.server_polls else 0)
-
-    def served() -> bool:
-        idle = g.answered(0) and is_idle(bench, Glance(g.kernel))
-        return idle and g.machine.time() >= until
-
     try:
-        with closing(passing(g, points, posted(g, g.arena, size), served)) as stops:
+        with closing(passing(g, points, posted(g, g.arena, size), served(bench, g))) as stops:
             for stub, stop in stops:
                 looks -= at_server(stop, g)
                 if looks == 0:
@@ -463,18 +468,12 @@ def _unfenced(
         request = _request_at(bench, g)
         state, data = request + 4, request + HEADER.size + len(KEY)
 
-        until = g.machine.time() + (POLL if bench.shape.server_polls else 0)
-
-        def served() -> bool:
-            idle = g.answered(0) and is_idle(bench, Glance(g.kernel))
-            return idle and g.machine.time() >= until
-
         points = [(WRITE, state, 4), (WRITE, data, FEW), *((CODE, at, 4) for at in barriers)]
         stops = passing(
             g,
             points,
             posted(g, g.arena, size),
-            served,
+            served(bench, g),
         )
         passed = False
         try:
