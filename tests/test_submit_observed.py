@@ -18,6 +18,7 @@ from tools.submit import build as building
 from tools.submit import drawing, recording
 from tools.submit import tree as trees
 from tools.submit.findings import Finding
+from tools.submit.kept import keeper, locking
 from tools.submit.lab import Lab
 from tools.submit.observe import Breakpoints, Rings, events_table, observe, returns
 from tools.submit.session import Session
@@ -82,6 +83,31 @@ def test_breakpoints_see_what_the_kernel_records(lab: Lab, tmp_path: Path) -> No
     assert len(trace.of("acquire")) and len(trace.of("acquire")) == len(trace.of("release"))
     page = drawing.drawn(tmp_path / "watched.trace")
     assert 'aria-label="timeline"' in page and "map src=" in page
+
+
+def test_locks_of_a_mapping(lab: Lab) -> None:
+    """Both processes' locks are seen being taken, in a guest and in one that does the same again; this kernel comes
+    back with none of them.
+    """
+    with lab.guest() as g:
+        child, calls = g.fork(1), Calls(g, SHAPE)
+        order = SHAPE.map_order or ()
+        arguments = calls.map_arguments(order, g.main, child, g.arena, 4096)
+        mapping = "c " + g.coded("map_shared_pages", tuple(arguments))
+        taken: list[str] = []
+        held = locking(
+            g,
+            "sys_map_shared_pages",
+            lambda: g.post(child.index, mapping),
+            lambda: g.answered(child.index),
+            lambda lock, held: taken.append(held[lock][1].function or ""),
+        )
+        assert held == {} and taken.count("map_shared_pages") == 2, taken
+        assert keeper(g, lab.guest) == []
+        with lab.guest() as again:
+            again.repeat(g.given)
+            assert again.until(lambda look: again.answered(child.index), 2.0) is not None
+            assert again.quiet().shared(child.pid) == g.quiet().shared(child.pid)
 
 
 def test_returns() -> None:

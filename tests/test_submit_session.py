@@ -60,7 +60,7 @@ def talking(script: list[bytes], step: float = 0.1) -> Session:
     """A session past its first words, with actor 1, pid 4, that has been asked nothing yet."""
     made: Any = Session.__new__(Session)
     made.machine, made.timeout, made.nonce = Player(iter(script), step), 6.0, "n0"
-    made.pids, made.sent = {1: 4}, {0: (2, 0), 1: (0, 0)}
+    made.pids, made.sent, made.given = {1: 4}, {0: (2, 0), 1: (0, 0)}, []
     made.main = Actor(made, 0, 3)
     result: Session = made
     return result

@@ -70,6 +70,15 @@ class Answer:
 
 
 @dataclass
+class Given:
+    """A command that an actor was given. waited: was its answer waited for?"""
+
+    actor: int
+    command: str
+    waited: bool = False
+
+
+@dataclass
 class Actor:
     """A process that makes calls on demand."""
 
@@ -178,6 +187,7 @@ class Session:
         # Number of an actor's last command, and how long the console was then. The first actor speaks
         # first, so its commands are numbered from 2.
         self.sent: dict[int, tuple[int, int]] = {0: (1, 0)}
+        self.given: list[Given] = []  # all commands so far
         self.arena = agent.symbols["arena"].address
         self.code = agent.symbols["start"].address & -PAGE  # a page that may not be written to
         self.progress = agent.symbols["progress"].address
@@ -187,6 +197,7 @@ class Session:
             self.nonce = nonce
             self.main = Actor(self, 0, first.value)
             self.ask(0, f"n {nonce}")
+            self.given.clear()
         except (Unanswered, GuestError):
             self.stop()
             raise
@@ -225,6 +236,7 @@ class Session:
         """Sends a command and does not wait for its answer."""
         number, _ = self.sent.get(actor, (0, 0))
         self.sent[actor] = number + 1, len(self.machine.console)
+        self.given.append(Given(actor, command))
         self.machine.send(f"{actor} {command}\n")
 
     def ask(self, actor: int, command: str) -> Answer:
@@ -233,7 +245,19 @@ class Session:
             self.settle(0.1)
             raise Panicked(f"panic: {self.machine.panic}", command)
         self.post(actor, command)
+        self.given[-1].waited = True
         return self._answer(actor, command)
+
+    def repeat(self, given: list[Given]) -> None:
+        """Gives the commands that another guest was given, waiting for answers where that was done."""
+        for g in given:
+            words = g.command.split()
+            if words[0] == "F":
+                self.fork(int(words[1], 16), Actor(self, g.actor, 0))
+            elif g.waited:
+                self.ask(g.actor, g.command)
+            else:
+                self.post(g.actor, g.command)
 
     def answered(self, actor: int) -> bool:
         """Has an actor's last command been answered?"""

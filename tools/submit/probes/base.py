@@ -14,6 +14,7 @@ from tools.guest import GuestError
 from tools.guest.elf import Elf
 from tools.guest.stack import Frame
 from tools.submit.findings import CATALOGUE, Finding, Report, docs_page
+from tools.submit.kept import keeper
 from tools.submit.lab import Lab
 from tools.submit.look import Look
 from tools.submit.observe import Observer, observe
@@ -33,6 +34,9 @@ LOCK_PANICS = (
 FINDER = re.compile(
     r"(find|get|look|alloc)_?\w*"
 )  # looks a process up: whoever calls it is to blame
+SHARING = (
+    "map_shared_pages unmap_shared_pages crypto_op take_shared_memory_request remove_shared_memory_request"
+).split()  # system calls of the assignment
 LIBRARY = (
     "panic kerneltrap kernelvec usertrap syscall walk mappages memmove acquire release push_off pop_off "
     "sched"
@@ -193,6 +197,9 @@ class Bench:
                 more = [e for e in [sentence, *evidence] if e not in finding.evidence]
                 finding.evidence += more[: max(0, EVIDENCE - len(finding.evidence))]
                 return
+        if id == "K2" and not (function or line) and (frames := self._locking()):
+            line = locker(frames)
+            evidence = [*evidence, f"that lock is taken in {chain_text(frames)}"]
         severity, _, homes = CATALOGUE[id]
         elf = elf or self.lab.elf
         for name in map(self.lab.numbers.named, (function, *homes) if function else homes):
@@ -220,6 +227,17 @@ class Bench:
                 self.number,
             )
         )
+
+    def _locking(self) -> list[Frame]:
+        """Where the guest of the moment took the lock that it has trouble with; empty if that can't be seen."""
+        g, names = self.session, map(self.lab.numbers.function, SHARING)
+        if g is None or self.record:
+            return []
+        if g.machine.panic is not None and not g.machine.panic.startswith("sched"):
+            frames = g.backtrace()
+            if {f.function for f in frames} & {*names}:
+                return frames
+        return keeper(g, lambda: self.lab.guest(cpus=self.cpus))
 
     def found(self, *ids: str) -> bool:
         """Is one of these findings booked?"""

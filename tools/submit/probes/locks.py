@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Optional
 
 from tools.guest import Process
 from tools.guest.stack import Frame
+from tools.submit.kept import Held, locking
 from tools.submit.look import Look
 from tools.submit.probes.base import (
     PAGE,
@@ -21,8 +21,6 @@ from tools.submit.probes.base import (
 )
 from tools.submit.session import Actor, Session
 from tools.submit.shape import Calls, Shape
-from tools.submit.stub import CODE
-from tools.submit.watch import Lost, frames_at, passing
 
 NOBODY = 9999
 MUCH = 0x7000_0000  # bytes, more than the guest's memory
@@ -129,10 +127,12 @@ def failing_calls(bench: Bench) -> None:
                     at = outcome.value
                     outcome = bench.attempt(g, lambda: calls.unmap(child, at, PAGE))
             text = f"{name}: {outcome}"
+            place = bench.lab.numbers.function("sbrk") if name.startswith("sbrk") else ""
             if outcome.lock_panic:
-                bench.find("K2", f"A {name} ends in a panic about locks.", [text])
+                bench.find("K2", f"A {name} ends in a panic about locks.", [text], place)
             elif outcome.answer is not None and (held := kept_locks(g)):
-                bench.find("K2", f"A {name} keeps a lock.", [text, *(f"held: {k}" for k in held)])
+                lines = [text, *(f"held: {k}" for k in held)]
+                bench.find("K2", f"A {name} keeps a lock.", lines, place)
 
 
 def strangers(bench: Bench) -> None:
@@ -160,7 +160,7 @@ def same_process(bench: Bench) -> None:
         inside = any(f.function == call for f in outcome.frames)
         if outcome.lock_panic and not inside:
             text = "A mapping from a process to itself keeps a lock: the kernel stops where that is taken next."
-            bench.find("K2", text, [what], function=call)
+            bench.find("K2", text, [what])
         elif outcome.error:
             bench.find(
                 "K3",
@@ -222,40 +222,17 @@ def _nestings(
     g: Session, order: tuple[str, ...], src: Actor, dst: Actor
 ) -> tuple[list[Nesting], bool]:
     """The locks taken under others while `dst` maps a page of `src`, and whether that came back."""
-    calls = Calls(g, Shape(order))
-    arguments = calls.map_arguments(order, src, dst, g.arena, PAGE)
-    symbols = g.kernel.elf.symbols
-    call = g.numbers.function("map_shared_pages")
-    entry, acquire, release = (symbols[n].address for n in (call, "acquire", "release"))
-    points = [(CODE, entry, 4)]
-    held: list[int] = []
+    arguments = Calls(g, Shape(order)).map_arguments(order, src, dst, g.arena, PAGE)
     found: list[Nesting] = []
-    stops = passing(
-        g,
-        points,
-        lambda: g.post(dst.index, "c " + g.coded("map_shared_pages", tuple(arguments))),
-        lambda: g.answered(dst.index),
-    )
-    try:
-        with closing(stops):
-            for stub, stop in stops:
-                registers = stub.registers(stop.hart)
-                pc, lock = registers["pc"], registers["a0"]
-                if pc == entry:
-                    points[:] = [(CODE, at, 4) for at in (acquire, release, registers["ra"])]
-                elif pc == release:
-                    held = [k for k in held if k != lock]
-                elif pc != acquire:
-                    return found, True  # back from the call
-                else:
-                    frames = frames_at(g, stub, stop)
-                    if any(f.function == call for f in frames):
-                        outer = frozenset(held)
-                        found += [Nesting(k, lock, outer, frames) for k in held if k != lock]
-                        held.append(lock)
-    except Lost:
-        pass
-    return found, False
+
+    def took(lock: int, held: Held) -> None:
+        outer = [k for k in held if k != lock]
+        found.extend(Nesting(k, lock, frozenset(outer), held[lock]) for k in outer)
+
+    command = "c " + g.coded("map_shared_pages", tuple(arguments))
+    call = g.numbers.function("map_shared_pages")
+    end = locking(g, call, lambda: g.post(dst.index, command), lambda: g.answered(dst.index), took)
+    return found, end is not None
 
 
 def _owners(n: Nesting, first: Process, second: Process) -> bool:
