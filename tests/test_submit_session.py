@@ -134,6 +134,14 @@ def test_a_fault_where_the_request_was_is_a_touch_after_removing(
     assert booked == [id]
 
 
+def test_an_end_without_a_fault_touches_nothing() -> None:
+    """A server that left of itself has touched no page, also if it had no size yet when that was read."""
+    lines = ("crypto_srv: process 2 serves crypto requests", "crypto_srv: died (status 1)")
+    for size in (-1, 0, 0x5000):
+        left = server.Served(Outcome(None), server="ZOMBIE", size_before=size, faults=lines)
+        assert left.died and not left.touched_gone
+
+
 def test_a_trap_told_within_an_answer_is_heard() -> None:
     """The agent's words and the kernel's mix on the console: a line that has both is not thrown away."""
     told = b"\n@n0 0 0005 00usertrap(): unexpected scause 0xf pid=2\n00 sepc=0x174 stval=0x4004\n"

@@ -23,6 +23,7 @@ from tools.submit.session import Actor, Session
 from tools.submit.shape import Calls, Shape
 
 NOBODY = 9999
+ABOVE = 0x8_0000  # the heap, in the same table page
 MUCH = 0x7000_0000  # bytes, more than the guest's memory
 # Pids that a slot of the table has, though no live process.
 SLOTS = ("0", "a zombie", "a zombie that was killed")
@@ -109,6 +110,7 @@ def failing_calls(bench: Bench) -> None:
     """After each kind of refusal, no lock may be held."""
     for name in (
         "map of an unmapped address",
+        "map of 0 bytes",
         "unmap of an unmapped address",
         "good map and unmap",
         "sbrk of more than there is",
@@ -116,9 +118,10 @@ def failing_calls(bench: Bench) -> None:
         with bench.guest() as (g, calls):
             child = g.fork(1)
             if name.startswith("map"):
-                outcome = bench.attempt(g, lambda: calls.share(g.main, child, 0x8_0000, 64))
+                va, size = (g.arena, 0) if "0 bytes" in name else (ABOVE, 64)
+                outcome = bench.attempt(g, lambda: calls.share(g.main, child, va, size))
             elif name.startswith("unmap"):
-                outcome = bench.attempt(g, lambda: calls.unmap(child, 0x8_0000, 64))
+                outcome = bench.attempt(g, lambda: calls.unmap(child, ABOVE, 64))
             elif name.startswith("sbrk"):
                 outcome = bench.attempt(g, lambda: child.call("sbrk", MUCH))
             else:

@@ -483,8 +483,10 @@ def odd_size(bench: Bench) -> None:
                 break  # one mapping at a time is all that some trees allow
             source = after.page(g.main.pid, va)
             page = after.page(child.pid, outcome.value) if outcome.accepted else None
-            if page is None or source is None or page.pa != source.pa or outcome.value % PAGE != 8:
-                if not bench.found("M1", "M3"):
+            new = fresh(before, after, child.pid)
+            there = page and source and page.pa == source.pa and page.va in new
+            if not page or not there or outcome.value % PAGE != 8 and not bench.found("M3"):
+                if not bench.found("M1"):
                     bench.find(
                         "X3",
                         "With such a sz, a mapping goes wrong.",

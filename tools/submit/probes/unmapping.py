@@ -28,19 +28,20 @@ def _mapped(
     offset: int = 0,
     size: int = 0,
 ) -> int:
-    """Maps a range of so many pages, whole pages if no size is given; the address of its first page,
-    or 0 if that does not work here.
+    """Maps a range of so many pages, whole pages if no size is given; its address, which some trees have without the
+    offset, or 0 if that does not work here.
     """
     before = g.quiet()
     size = size or pages * PAGE
     outcome = bench.attempt(g, lambda: calls.share(g.main, child, g.arena + offset, size))
     if not outcome.accepted:
         return 0
-    after, first = g.quiet(), outcome.value - offset
-    whole = list(range(first, first + pages * PAGE, PAGE))
-    sound = fresh(before, after, child.pid) == whole
-    covered = rounded(after.size(child.pid)) == first + pages * PAGE
-    return first if sound and (covered or bench.shape.window) else 0
+    after, inside = g.quiet(), outcome.value % PAGE
+    first, end = outcome.value - inside, outcome.value - inside + pages * PAGE
+    whole = fresh(before, after, child.pid) == list(range(first, end, PAGE))
+    covered = rounded(after.size(child.pid)) == end
+    sound = whole and rounded(inside + size) == pages * PAGE
+    return outcome.value if sound and (covered or bench.shape.window) else 0
 
 
 def pairs(bench: Bench) -> None:
@@ -65,8 +66,9 @@ def _pair(bench: Bench, offset: int, size: int, matching: bool) -> bool:
             if not matching:
                 bench.undecided("U1", "no mapping could be made to unmap")
             return False
-        mapped = g.quiet()
-        outcome = bench.attempt(g, lambda: calls.unmap(child, at + offset, size))
+        mapped, at = g.quiet(), at if matching else at + offset
+        offset = at % PAGE
+        outcome = bench.attempt(g, lambda: calls.unmap(child, at, size))
         what = (
             f"unmap {size} bytes at offset {offset:#x} of a mapping of {count} page(s): {outcome}"
         )
@@ -77,10 +79,10 @@ def _pair(bench: Bench, offset: int, size: int, matching: bool) -> bool:
             _judge_freed(bench, mapped, after, g, count, what)
         _judge_pair(bench, outcome, start, mapped, after, child.pid, offset, count, what, matching)
         end = bench.farewell(g, child) if after else outcome
-        told = bench.found("U4") and offset != 0  # what is left mapped then is why
+        told = bench.found("U1", "U4")  # what is left mapped, or sz, then is why
         if after and end.panic and (matching or not told and fresh(after, mapped, child.pid)):
             bench.find(
-                "U1",
+                "U1" if matching or not offset else "U4",
                 "After a mapping was undone, the process cannot leave without a panic.",
                 [what, *changes(mapped, after, child.pid), f"when it is reaped: {end}"],
             )

@@ -12,7 +12,7 @@ from tools.submit.build import as_written
 from tools.submit.lab import LOOP
 from tools.submit.look import Glance, Look
 from tools.submit.probes.base import PAGE, Bench, Probe, one_mapping, rounded
-from tools.submit.probes.server import DECRYPT, HEADER, INIT, KEY, POLL, WORK, book
+from tools.submit.probes.server import DECRYPT, HEADER, INIT, KEY, POLL, WORK, at_rest, book
 from tools.submit.probes.server import gone as is_gone
 from tools.submit.probes.server import is_idle, one_request, peek, server_faults, until_idle
 from tools.submit.probes.static import fences_of
@@ -29,14 +29,17 @@ MORE = 512  # bytes the client adds to data_size while the server works
 
 def unlocked_reads(bench: Bench) -> None:
     """Who reads another process's fields during map_shared_pages, and does he hold any lock then? From the
-    parent, which may be found without a search, and from the child.
+    parent, which may be found without a search, and from the child; the other is the source, or where one may also
+    map into another, the destination.
     """
     order = bench.shape.map_order or ()
     with bench.guest() as (g, calls):
         child = g.fork(1)
         look = g.quiet()
-        for src, dst in ((g.main, child), (child, g.main)):
-            by, other = (dst, src) if "src" in order else (src, dst)
+        pairs = (g.main, child), (child, g.main)
+        named = [role for role in ("src", "dst") if role in order]
+        for (src, dst), role in [(pair, role) for role in named for pair in pairs]:
+            by, other = (dst, src) if role == "src" else (src, dst)
             process = look.process(other.pid)
             if process is None:
                 bench.undecided("K1", "there is no second process")
@@ -156,7 +159,7 @@ def served(bench: Bench, g: Session) -> Callable[[], bool]:
 
 def _request_at(bench: Bench, g: Session) -> int:
     """Where the server will have the next request, if that begins with a page."""
-    return bench.shape.window or rounded(g.quiet().size(SERVER))
+    return bench.shape.window or rounded(at_rest(bench, g).size(SERVER))
 
 
 def _at_work(bench: Bench, g: Session, size: int) -> Stops:
