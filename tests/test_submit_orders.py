@@ -91,6 +91,30 @@ def test_an_unusual_order_is_learned(built: None, tmp_path: Path) -> None:
     assert [f["id"] for f in result["findings"]] == ["M3"], result
 
 
+def test_locks_cross_where_one_maps_into_another(built: None, tmp_path: Path) -> None:
+    """A call that gives the caller's own pages to the process it names: two of them can meet as well."""
+    planted = mutants.plant("K3", tmp_path / "tree")
+    file = planted / "kernel/ipc/syscrypt.c"
+    text = file.read_text()
+    for old, new in (
+        (
+            "src = argint(0), dst = argint(1), outwards",
+            "src = myproc()->pid, dst = argint(0), outwards",
+        ),
+        (
+            "outwards ? other : p, argument(2), argument(3)",
+            "outwards ? other : p, argument(1), argument(2)",
+        ),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    done = submit("check", planted, "--only", "K3", "--json")
+    result = json.loads(done.stdout)
+    assert result["shape"]["map_shared_pages"] == ["dst", "va", "size"]
+    assert [f["id"] for f in result["findings"]] == ["K3"], result
+
+
 def test_a_call_that_takes_a_struct_is_not_called_missing(built: None, tmp_path: Path) -> None:
     """What is there but takes neither pid nor address is undecided, and said to be."""
     planted = mutants.plant("M3", tmp_path / "tree")

@@ -153,7 +153,7 @@ def strangers(bench: Bench) -> None:
 
 def same_process(bench: Bench) -> None:
     """Source and destination are one process."""
-    if "src" not in (bench.shape.map_order or ()):
+    if not {"src", "dst"} & set(bench.shape.map_order or ()):
         return
     with bench.guest() as (g, calls):
         child = g.fork(1)
@@ -184,10 +184,12 @@ class Nesting:
 
 
 def crossing(bench: Bench) -> None:
-    """Two processes map from each other: is it the same order in which their locks are taken?"""
+    """Two processes map from each other, or into: is it the same order in which their locks are taken?"""
     order = bench.shape.map_order or ()
     call = bench.lab.numbers.function("map_shared_pages")
-    if "src" not in order or not {call, "acquire", "release"} <= set(bench.lab.elf.symbols):
+    if not {"src", "dst"} & set(order) or not {call, "acquire", "release"} <= set(
+        bench.lab.elf.symbols
+    ):
         bench.undecided("K3", "this tree's calls cannot be made to cross")
         return
     with bench.guest() as (g, _):
@@ -210,8 +212,8 @@ def crossing(bench: Bench) -> None:
                 if crossed and _owners(a, there, back) == _owners(b, back, there):
                     bench.find(
                         "K3",
-                        "Two processes that map from each other at the same time can lock each other "
-                        "out for ever: each takes its source's lock and then the other's.",
+                        "Two processes that share memory with each other at the same time can lock each "
+                        "other out for ever: they take their locks in opposite order.",
                         [
                             _said(a, g.main, child, there, back),
                             _said(b, child, g.main, back, there),
@@ -224,7 +226,7 @@ def crossing(bench: Bench) -> None:
 def _nestings(
     g: Session, order: tuple[str, ...], src: Actor, dst: Actor
 ) -> tuple[list[Nesting], bool]:
-    """The locks taken under others while `dst` maps a page of `src`, and whether that came back."""
+    """The locks taken under others while a page of `src` is mapped into `dst`, and whether that came back."""
     arguments = Calls(g, Shape(order)).map_arguments(order, src, dst, g.arena, PAGE)
     found: list[Nesting] = []
 
@@ -234,7 +236,8 @@ def _nestings(
 
     command = "c " + g.coded("map_shared_pages", tuple(arguments))
     call = g.numbers.function("map_shared_pages")
-    end = locking(g, call, lambda: g.post(dst.index, command), lambda: g.answered(dst.index), took)
+    by = (dst if "src" in order else src).index
+    end = locking(g, call, lambda: g.post(by, command), lambda: g.answered(by), took)
     return found, end is not None
 
 
@@ -252,7 +255,7 @@ def _said(n: Nesting, src: Actor, dst: Actor, first: Process, second: Process) -
         for lock, p in ((n.held, first), (n.taken, second))
     ]
     return (
-        f"pid {dst.pid} maps from pid {src.pid}: it holds the lock at {names[0]} and takes that at "
+        f"pages of pid {src.pid} for pid {dst.pid}: the call holds the lock at {names[0]} and takes that at "
         f"{names[1]}: {chain_text(n.frames)}"
     )
 
