@@ -296,11 +296,14 @@ def test_endless_makefile_ends(tmp_path: Path) -> None:
 
 
 def test_debug_stops_in_gdb(built: None, tmp_path: Path) -> None:
-    """gdb holds the guest where the finding shows, this project's commands loaded, and ends with it."""
+    """gdb holds the guest where the finding shows, this project's commands loaded, and ends with it. It has nothing to
+    say of the files of the folder it was started in, a .gdbinit among them.
+    """
     command = ["debug", str(mutants.plant("M2", tmp_path / "tree")), "M2"]
     with pexpect.spawn(str(SUBMIT), command, timeout=600, encoding="utf-8") as child:
         child.expect("pages?, but .* mapped")
         child.expect(r"\(gdb\) ")
+        assert (tree.ROOT / ".gdbinit").is_file() and "auto-load" not in (child.before or "")
         child.sendline("ps")
         child.expect("crypto_srv")
         child.expect(r"\(gdb\) ")

@@ -8,9 +8,11 @@ from typing import Any, Iterator, Optional
 import pytest
 
 from tests.guest.image import Image
+from tools.guest.stack import Frame
 from tools.submit import session as sessions
+from tools.submit.findings import Report
 from tools.submit.probes import mapping, server
-from tools.submit.probes.base import Outcome
+from tools.submit.probes.base import Bench, Caught, Outcome
 from tools.submit.session import Actor, Died, Hung, Session
 
 
@@ -140,6 +142,23 @@ def test_an_end_without_a_fault_touches_nothing() -> None:
     for size in (-1, 0, 0x5000):
         left = server.Served(Outcome(None), server="ZOMBIE", size_before=size, faults=lines)
         assert left.died and not left.touched_gone
+
+
+def test_whoever_debugs_a_kept_lock_is_told_who_took_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before gdb has the guest, as in the report."""
+    frames = [Frame(1, False, "acquire", None), Frame(2, False, "sys_map", ("kernel/a.c", 7))]
+    monkeypatch.setattr(Bench, "_locking", lambda self: frames)
+    told: list[str] = []
+    bench: Any = Bench.__new__(Bench)
+    bench.stop_at, bench.session, bench.report = "K2", talking([]), Report("")
+    bench.hold = lambda caught: told.extend(caught.lines)
+    with pytest.raises(Caught):
+        bench.find("K2", "A lock is kept.", ["a call"])
+    assert told == [
+        "A lock is kept.",
+        "a call",
+        "that lock is taken in acquire < sys_map (kernel/a.c:7)",
+    ]
 
 
 def test_a_trap_told_within_an_answer_is_heard() -> None:

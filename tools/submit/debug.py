@@ -62,7 +62,9 @@ def _attach(caught: Caught, lab: Lab, tree: trees.Tree, with_gdb: bool) -> None:
         print(line)
     socket = session.machine.folder / "gdb"
     extension = ["-x", str(EXTENSION)] if EXTENSION.is_file() else []
-    command = ["gdb-multiarch", "-q", "-ex", "set architecture riscv:rv64", *extension]
+    # What lies in the folder one happens to be in is not run: it may be the submission.
+    command = ["gdb-multiarch", "-q", "-iex", "set auto-load local-gdbinit off"]
+    command += ["-ex", "set architecture riscv:rv64", *extension]
     command += ["-ex", f"set substitute-path /tree {tree.root}", "-ex", f"cd {tree.root}"]
     command += ["-ex", f"target remote {socket}", str(lab.kernel)]
     if with_gdb:

@@ -188,10 +188,6 @@ class Bench:
         function: where it is, if not where the catalogue has it; line: file and line, if not the
         function's own; elf: the program, if not the kernel.
         """
-        if id == self.stop_at and self.session:
-            caught = Caught(self.session, [sentence, *evidence])
-            self.hold(caught)  # while the guest is still there
-            raise caught
         for finding in self.report.findings:
             if finding.id == id:
                 more = [e for e in [sentence, *evidence] if e not in finding.evidence]
@@ -200,6 +196,10 @@ class Bench:
         if id == "K2" and not (function or line) and (frames := self._locking()):
             line = locker(frames)
             evidence = [*evidence, f"that lock is taken in {chain_text(frames)}"]
+        if id == self.stop_at and self.session:
+            caught = Caught(self.session, [sentence, *evidence])
+            self.hold(caught)  # while the guest is still there
+            raise caught
         severity, _, homes = CATALOGUE[id]
         elf = elf or self.lab.elf
         for name in map(self.lab.numbers.named, (function, *homes) if function else homes):
