@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Iterator, Optional
+from types import SimpleNamespace
+from typing import Any, Iterator, Optional, cast
 
 import pytest
 
 from tests.guest.image import Image
 from tools.guest.stack import Frame
 from tools.submit import session as sessions
+from tools.submit import shape as shapes
 from tools.submit.findings import Report
+from tools.submit.lab import Lab
 from tools.submit.probes import mapping, server
 from tools.submit.probes.base import Bench, Caught, Outcome
 from tools.submit.session import Actor, Died, Hung, Session
+from tools.submit.shape import Shape
+from tools.submit.systemcalls import Numbers
 
 
 class Player:
@@ -159,6 +164,36 @@ def test_whoever_debugs_a_kept_lock_is_told_who_took_it(monkeypatch: pytest.Monk
         "a call",
         "that lock is taken in acquire < sys_map (kernel/a.c:7)",
     ]
+
+
+def test_a_panic_about_a_lock_is_no_sign_of_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was tried when the kernel stopped: a lock that an earlier call kept is why."""
+    monkeypatch.setattr(Bench, "_locking", lambda self: [])
+    told: list[str] = []
+    bench: Any = Bench.__new__(Bench)
+    bench.stop_at, bench.session, bench.report = "K2", talking([]), Report("")
+    bench.session.machine.panic = "sched locks"
+    bench.hold = lambda caught: told.extend(caught.lines)
+    with pytest.raises(Caught):
+        bench.find("X3", "A mapping goes wrong.", ["map: panic: sched locks in sched"])
+    assert told[0] == "A mapping goes wrong. A lock is the reason."
+
+
+def test_no_order_is_sought_where_the_mapping_ends_the_guest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would end it for every order of unmap's arguments: one try for each size is enough."""
+    tries: list[int] = []
+
+    def mapping(lab: Any, shape: Shape, order: Any, size: int) -> bool:
+        tries.append(size)
+        raise Died("panic: acquire", "c 1b")
+
+    monkeypatch.setattr(shapes, "_try_unmap", mapping)
+    monkeypatch.setattr(shapes, "reaches", lambda *rest: True)
+    shape, lab = Shape(), SimpleNamespace(numbers=Numbers())
+    assert shapes._unmap_order(cast(Lab, lab), shape, {}) is None
+    assert tries == [64, 4096] and shape.trouble == "panic: acquire"
 
 
 def test_a_trap_told_within_an_answer_is_heard() -> None:

@@ -7,7 +7,7 @@ another did when it is given the same commands.
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Callable, ContextManager, Optional
+from typing import Callable, ContextManager
 
 from tools.guest import GuestError
 from tools.guest.stack import Frame
@@ -25,60 +25,72 @@ def locking(
     start: Callable[[], None],
     ended: Callable[[], bool],
     took: Callable[[int, Held], None] = lambda lock, held: None,
-) -> Optional[Held]:
-    """Follows one call of a kernel function, which start() leads to, and says what it holds when it returns.
-
-    took(lock, held) is told of each lock it takes, the last of `held`. None if the call does not come back before
+) -> tuple[Held, bool]:
+    """Follows one call of a kernel function, which start() leads to or goes on with: the locks it holds at its end, and
+    whether that is its return. Else it takes what it holds already, which alone is told then, or is not back before
     ended(), or the tree has no such functions.
+
+    took(lock, held) is told of each lock it takes, the last of `held`.
     """
     symbols = g.kernel.elf.symbols
-    if not {function, "acquire", "release"} <= set(symbols):
-        return None
-    entry, acquire, release = (symbols[n].address for n in (function, "acquire", "release"))
-    points = [(CODE, entry, 4)]
     held: Held = {}
+    if not {function, "acquire", "release"} <= set(symbols):
+        return held, False
+    entry, acquire, release = (symbols[n].address for n in (function, "acquire", "release"))
+    points = [(CODE, at, 4) for at in (entry, acquire, release)]
     try:
         with closing(passing(g, points, start, ended)) as stops:
             for stub, stop in stops:
                 registers = stub.registers(stop.hart)
                 pc, lock = registers["pc"], registers["a0"]
                 if pc == entry:
-                    points[:] = [(CODE, at, 4) for at in (acquire, release, registers["ra"])]
+                    points[0] = CODE, registers["ra"], 4
                 elif pc == release:
                     held.pop(lock, None)
                 elif pc != acquire:
-                    return held
+                    return held, True
                 else:
                     frames = frames_at(g, stub, stop)
-                    if any(f.function == function for f in frames):  # else an interrupt's
-                        held.pop(lock, None)
-                        held[lock] = frames
-                        took(lock, held)
+                    if all(f.function != function for f in frames):
+                        continue  # an interrupt's, or another call's
+                    if lock in held:
+                        return {lock: held[lock]}, False
+                    held[lock] = frames
+                    took(lock, held)
     except Lost:
         pass
-    return None
+    return {}, False
 
 
-def keeper(seen: Session, another: Callable[[], ContextManager[Session]]) -> list[Frame]:
-    """Where the last mapping or unmapping of a guest took the lock that it came back with; empty if it came back
-    with none. The guest stays as it is: the call is watched in another() one, as that one was at first.
+def keeper(
+    seen: Session, another: Callable[[], ContextManager[Session]], function: str = ""
+) -> list[Frame]:
+    """Where a guest took the lock that it has trouble with: in the kernel function in which it stopped, if it did in
+    one, or in the last mapping or unmapping that came back with a lock. Empty if none did.
+
+    The guest stays as it is: the calls are watched in another() one, as that one was at first.
     """
     calls = {f"c {seen.coded(name, ())}": name for name in SUSPECTS if name in seen.numbers}
-    for at in reversed(range(len(seen.given))):
-        name = calls.get(" ".join(seen.given[at].command.split()[:2]))
-        if name:
-            with another() as g:
-                return _kept(g, seen.given[: at + 1], seen.numbers.function(name))
+    tries = [(len(seen.given), function)] if function else []
+    for at in range(len(seen.given), 0, -1):
+        name = calls.get(" ".join(seen.given[at - 1].command.split()[:2]))
+        if name and not (tries and tries[0] == (at, seen.numbers.function(name))):
+            tries.append((at, seen.numbers.function(name)))
+    for at, where in tries:
+        with another() as g:
+            frames = _kept(g, seen.given[:at], where)
+        if frames:
+            return frames
     return []
 
 
 def _kept(g: Session, given: list[Given], function: str) -> list[Frame]:
-    """The lock taken last of those that the last of the commands keeps."""
-    last = given[-1]
+    """Where the lock is taken, the last of them, that the last of the commands keeps."""
+    *before, last = given
     try:
-        g.repeat(given[:-1])
+        g.repeat(before)
         g.quiet()
-        held = locking(
+        held, _ = locking(
             g, function, lambda: g.post(last.actor, last.command), lambda: g.answered(last.actor)
         )
     except (Unanswered, GuestError):

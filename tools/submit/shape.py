@@ -232,7 +232,11 @@ def _unmap_order(lab: Lab, shape: Shape, code: dict[str, Code]) -> Optional[Orde
     orders = possible(UNMAPS, fetched(code, call))
     for size in (64, PAGE):  # a tree may refuse what ends with a page, or what does not
         for order in orders:
-            alone = _try_unmap(lab, shape, order, size)
+            try:
+                alone = _try_unmap(lab, shape, order, size)
+            except Unanswered as error:
+                shape.trouble = shape.trouble or error.text
+                break  # there is nothing to unmap in any order
             if alone:
                 return order
             also = also or (order if alone is None else None)
@@ -276,16 +280,13 @@ def _try_map(lab: Lab, shape: Shape, order: Order) -> list[Trial]:
 
 def _try_unmap(lab: Lab, shape: Shape, order: Order, size: int) -> Optional[bool]:
     """Does a mapping go again with this order of arguments? True: it alone; False: not at all; None:
-    with more than it.
+    with more than it. Raises Unanswered if the guest does not live through the mapping.
     """
     with lab.guest() as g:
         child = g.fork(1)
         calls = Calls(g, shape)
         before = g.quiet()
-        try:
-            address = calls.share(g.main, child, g.arena + PAGE, size).value
-        except Unanswered:
-            return False
+        address = calls.share(g.main, child, g.arena + PAGE, size).value
         mapped = g.look()
         new = set(mapped.pages.get(child.pid, {})) - set(before.pages.get(child.pid, {}))
         shape.unmap_order = order

@@ -27,10 +27,15 @@ LOCK_PANICS = (
     "acquire",
     "release",
     "sched locks",
+    "sched: pid",  # this project's own kernel, which submissions may be built on
     "sched running",
     "pop_off",
     "sched interruptible",
 )
+TAKING = (
+    "acquire",
+    "sched",
+)  # those that tell of a lock that was taken, not of how one is given back
 FINDER = re.compile(
     r"(find|get|look|alloc)_?\w*"
 )  # looks a process up: whoever calls it is to blame
@@ -188,6 +193,12 @@ class Bench:
         function: where it is, if not where the catalogue has it; line: file and line, if not the
         function's own; elf: the program, if not the kernel.
         """
+        panic = (self.session and self.session.machine.panic) or ""
+        if id not in ("K2", "K3") and panic.startswith(LOCK_PANICS):
+            if any(
+                panic in e for e in evidence
+            ):  # of all that this could be a sign of, the nearest
+                sentence, id, function, line = f"{sentence} A lock is the reason.", "K2", "", None
         for finding in self.report.findings:
             if finding.id == id:
                 more = [e for e in [sentence, *evidence] if e not in finding.evidence]
@@ -230,14 +241,17 @@ class Bench:
 
     def _locking(self) -> list[Frame]:
         """Where the guest of the moment took the lock that it has trouble with; empty if that can't be seen."""
-        g, names = self.session, map(self.lab.numbers.function, SHARING)
+        g = self.session
         if g is None or self.record:
             return []
-        if g.machine.panic is not None and not g.machine.panic.startswith("sched"):
+        panic, frames, call = g.machine.panic, [], ""
+        if panic is not None:
             frames = g.backtrace()
-            if {f.function for f in frames} & {*names}:
-                return frames
-        return keeper(g, lambda: self.lab.guest(cpus=self.cpus))
+            calls = {self.lab.numbers.function(name) for name in SHARING}
+            call = next((f.function for f in frames if f.function in calls), "") or ""
+        if call and not panic.startswith(TAKING):
+            return frames
+        return keeper(g, lambda: self.lab.guest(cpus=self.cpus), call) or (frames if call else [])
 
     def found(self, *ids: str) -> bool:
         """Is one of these findings booked?"""

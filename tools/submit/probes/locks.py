@@ -237,8 +237,8 @@ def _nestings(
     command = "c " + g.coded("map_shared_pages", tuple(arguments))
     call = g.numbers.function("map_shared_pages")
     by = (dst if "src" in order else src).index
-    end = locking(g, call, lambda: g.post(by, command), lambda: g.answered(by), took)
-    return found, end is not None
+    _, back = locking(g, call, lambda: g.post(by, command), lambda: g.answered(by), took)
+    return found, back
 
 
 def _owners(n: Nesting, first: Process, second: Process) -> bool:
