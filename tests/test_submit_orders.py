@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,8 @@ from tests import mutants
 from tests.test_submit import submit
 from tools.submit.code import fetched, reaches
 from tools.submit.orders import MAPS, UNMAPS, odd, possible
+from tools.submit.probes import static
+from tools.submit.systemcalls import Numbers
 
 FETCH = """\
 li a0,2
@@ -43,6 +47,30 @@ def test_what_a_call_fetches_is_read_from_its_code() -> None:
     assert fetched(CODE, "helper") == {}
     assert reaches(CODE, "sys_map_shared_pages", {"mappages"})
     assert not reaches(CODE, "argint", {"mappages"})
+
+
+@pytest.mark.parametrize("fetch,ids", [("argint", ["X7"]), ("argaddr", [])])
+def test_a_slot_of_the_stack_has_one_variable_after_another(
+    monkeypatch: pytest.MonkeyPatch, fetch: str, ids: list[str]
+) -> None:
+    """What a later call has stored there as 8 bytes may be read as 8."""
+    text = f"""\
+addi a1,s0,-56
+jal 80001010 <argint>
+lw a0,-56(s0)
+jal 80002000 <find_proc>
+addi a1,s0,-56
+jal 80001000 <{fetch}>
+jal 80002100 <myproc>
+ld s3,-56(s0)"""
+    code = {**CODE, "sys_map_shared_pages": list(enumerate(text.splitlines()))}
+    monkeypatch.setattr(static, "disassembly", lambda bench, path: code)
+    elf = SimpleNamespace(path="kernel", line=lambda at: ("kernel/sysproc.c", at))
+    bench: Any = SimpleNamespace(lab=SimpleNamespace(numbers=Numbers(), elf=elf))
+    booked: list[str] = []
+    bench.find = lambda id, *rest, **more: booked.append(id)
+    static.narrow_fetch(bench)
+    assert booked == ids
 
 
 @pytest.mark.parametrize(

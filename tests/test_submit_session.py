@@ -172,7 +172,8 @@ def test_a_panic_about_a_lock_is_no_sign_of_anything_else(monkeypatch: pytest.Mo
     told: list[str] = []
     bench: Any = Bench.__new__(Bench)
     bench.stop_at, bench.session, bench.report = "K2", talking([]), Report("")
-    bench.session.machine.panic = "sched locks"
+    played: Any = bench.session.machine
+    played.panic = "sched locks"
     bench.hold = lambda caught: told.extend(caught.lines)
     with pytest.raises(Caught):
         bench.find("X3", "A mapping goes wrong.", ["map: panic: sched locks in sched"])

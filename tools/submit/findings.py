@@ -36,7 +36,7 @@ CATALOGUE: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "K2": (ERROR, "a lock is kept, or one not held is released", ("sys_map_shared_pages",)),
     "K3": (ERROR, "two mappings can lock each other out", ("sys_map_shared_pages",)),
     "A1": (ERROR, "a pid that is no live process is accepted", ("sys_map_shared_pages",)),
-    "A2": (WARNING, "strangers may map each other's memory", ("sys_map_shared_pages",)),
+    "A2": (WARNING, "strangers may map into each other's memory", ("sys_map_shared_pages",)),
     "C1": (ERROR, "type or state of a request wrongly checked", ("main",)),
     "C2": (ERROR, "a key of size 0 is not refused", ("main",)),
     "C3": (ERROR, "sizes beyond the mapping are not refused", ("main",)),

@@ -25,26 +25,32 @@ def locking(
     start: Callable[[], None],
     ended: Callable[[], bool],
     took: Callable[[int, Held], None] = lambda lock, held: None,
+    caller: str = "",
 ) -> tuple[Held, bool]:
-    """Follows one call of a kernel function, which start() leads to or goes on with: the locks it holds at its end, and
-    whether that is its return. Else it takes what it holds already, which alone is told then, or is not back before
-    ended(), or the tree has no such functions.
+    """Follows one call of a kernel function, which start() leads to: the locks it holds at its end, and whether that is
+    its return. Else it takes what it holds already, which alone is told then, or is not back before ended(), or the
+    tree has no such functions.
 
-    took(lock, held) is told of each lock it takes, the last of `held`.
+    took(lock, held) is told of each lock it takes, the last of `held`. caller: a kernel function from whose entry on
+    one looks as well, for a call that has long been made and sleeps.
     """
     symbols = g.kernel.elf.symbols
     held: Held = {}
     if not {function, "acquire", "release"} <= set(symbols):
         return held, False
     entry, acquire, release = (symbols[n].address for n in (function, "acquire", "release"))
-    points = [(CODE, at, 4) for at in (entry, acquire, release)]
+    start_at = symbols[caller].address if caller in symbols else entry
+    watched = [(CODE, acquire, 4), (CODE, release, 4)]
+    points = [(CODE, at, 4) for at in dict.fromkeys((entry, start_at))]
     try:
         with closing(passing(g, points, start, ended)) as stops:
             for stub, stop in stops:
                 registers = stub.registers(stop.hart)
                 pc, lock = registers["pc"], registers["a0"]
                 if pc == entry:
-                    points[0] = CODE, registers["ra"], 4
+                    points[:] = [(CODE, registers["ra"], 4), *watched]
+                elif pc == start_at:
+                    points[:] = [(CODE, entry, 4), *watched]
                 elif pc == release:
                     held.pop(lock, None)
                 elif pc != acquire:
@@ -70,28 +76,33 @@ def keeper(
 
     The guest stays as it is: the calls are watched in another() one, as that one was at first.
     """
-    calls = {f"c {seen.coded(name, ())}": name for name in SUSPECTS if name in seen.numbers}
-    tries = [(len(seen.given), function)] if function else []
-    for at in range(len(seen.given), 0, -1):
-        name = calls.get(" ".join(seen.given[at - 1].command.split()[:2]))
-        if name and not (tries and tries[0] == (at, seen.numbers.function(name))):
-            tries.append((at, seen.numbers.function(name)))
-    for at, where in tries:
+    named = {f"c {seen.coded(name, ())}": seen.numbers.function(name) for name in seen.numbers}
+    calls = [named.get(" ".join(given.command.split()[:2]), "") for given in seen.given]
+    suspects = {seen.numbers.function(name) for name in SUSPECTS}
+    tries = [(len(calls), function, calls[-1])] if function and calls else []
+    for at in range(len(calls), 0, -1):
+        if calls[at - 1] in suspects and (at, calls[at - 1]) not in [t[:2] for t in tries]:
+            tries.append((at, calls[at - 1], ""))
+    for at, where, caller in tries:
         with another() as g:
-            frames = _kept(g, seen.given[:at], where)
+            frames = _kept(g, seen.given[:at], where, caller)
         if frames:
             return frames
     return []
 
 
-def _kept(g: Session, given: list[Given], function: str) -> list[Frame]:
+def _kept(g: Session, given: list[Given], function: str, caller: str) -> list[Frame]:
     """Where the lock is taken, the last of them, that the last of the commands keeps."""
     *before, last = given
     try:
         g.repeat(before)
         g.quiet()
         held, _ = locking(
-            g, function, lambda: g.post(last.actor, last.command), lambda: g.answered(last.actor)
+            g,
+            function,
+            lambda: g.post(last.actor, last.command),
+            lambda: g.answered(last.actor),
+            caller=caller,
         )
     except (Unanswered, GuestError):
         return []

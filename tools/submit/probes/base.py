@@ -22,6 +22,7 @@ from tools.submit.session import Actor, Answer, Panicked, Session, Unanswered
 from tools.submit.shape import Calls, Shape
 
 PAGE = 4096
+MAXVA = 1 << 38  # of Sv39, the upper half left out
 EVIDENCE = 14  # lines kept for one finding
 LOCK_PANICS = (
     "acquire",
@@ -249,7 +250,7 @@ class Bench:
             frames = g.backtrace()
             calls = {self.lab.numbers.function(name) for name in SHARING}
             call = next((f.function for f in frames if f.function in calls), "") or ""
-        if call and not panic.startswith(TAKING):
+        if call and not (panic or "").startswith(TAKING):
             return frames
         return keeper(g, lambda: self.lab.guest(cpus=self.cpus), call) or (frames if call else [])
 

@@ -16,6 +16,7 @@ from tools.submit.probes.base import (
     Probe,
     chain_text,
     changes,
+    fresh,
     locker,
     one_mapping,
 )
@@ -139,16 +140,56 @@ def failing_calls(bench: Bench) -> None:
 
 
 def strangers(bench: Bench) -> None:
-    """A process maps the memory of one that is neither its ancestor nor its descendant."""
+    """What a process may do with one that is neither its ancestor nor its descendant. That it may map the other's
+    memory into its own is no more than a note.
+    """
+    order = bench.shape.map_order or ()
+    if "dst" in order:
+        _into_a_stranger(bench)
+    elif "src" in order:
+        with bench.guest() as (g, calls):
+            one, other = g.fork(1), g.fork(2)
+            before = g.quiet()
+            outcome = bench.attempt(g, lambda: calls.share(one, other, g.arena, 64))
+            if outcome.accepted and fresh(before, g.quiet(), other.pid):
+                bench.report.notes.append(
+                    "any process may map the memory of any other into its own"
+                )
+    if "pid" in (bench.shape.unmap_order or ()):
+        _unmap_of_a_stranger(bench)
+
+
+def _into_a_stranger(bench: Bench) -> None:
     with bench.guest() as (g, calls):
         one, other = g.fork(1), g.fork(2)
-        outcome = bench.attempt(g, lambda: calls.share(one, other, g.arena, 64))
-        if outcome.accepted:
-            bench.find(
-                "A2",
-                "Any process may map any other's memory: nothing asks how the two are related.",
-                [f"pid {other.pid} maps memory of its sibling pid {one.pid}: {outcome}"],
+        before = g.quiet()
+        outcome = bench.attempt(g, lambda: calls.map(one, other, g.arena, 64, one))
+        after = g.quiet()
+        if outcome.accepted and fresh(before, after, other.pid):
+            text = (
+                "Any process may map into any other's memory: nothing asks how the two are related."
             )
+            what = (
+                f"pid {one.pid} maps a page of its own into its sibling pid {other.pid}: {outcome}"
+            )
+            bench.find("A2", text, [what, *changes(before, after, other.pid)])
+
+
+def _unmap_of_a_stranger(bench: Bench) -> None:
+    with bench.guest() as (g, calls):
+        one, other = g.fork(1), g.fork(2)
+        mapped = bench.attempt(g, lambda: calls.share(g.main, one, g.arena, 64))
+        at = mapped.value & -PAGE
+        before = g.quiet()
+        if not mapped.accepted or not before.page(one.pid, at):
+            return
+        outcome = bench.attempt(g, lambda: calls.unmap(other, at, PAGE, one.pid))
+        after = g.quiet()
+        if outcome.answer and not after.page(one.pid, at):
+            text = "Any process may take a mapping away from any other: nothing asks how they are related."
+            what = f"pid {other.pid} unmaps a page of its sibling pid {one.pid}: {outcome}"
+            place = bench.lab.numbers.function("unmap_shared_pages")
+            bench.find("A2", text, [what, *changes(before, after, one.pid)], place)
 
 
 def same_process(bench: Bench) -> None:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from tools.guest import read_table
 from tools.guest.sv39 import U
 from tools.submit.look import Look, Page
-from tools.submit.probes.base import PAGE, Bench, Outcome, Probe, changes, culprit, fresh, rounded
+from tools.submit.probes.base import (
+    MAXVA,
+    PAGE,
+    Bench,
+    Outcome,
+    Probe,
+    changes,
+    culprit,
+    fresh,
+    rounded,
+)
 from tools.submit.probes.lifetime import held_release
 from tools.submit.session import Actor, Session
 
-MAXVA = 1 << 38
 REGION = PAGE << 9  # what one table page of the last level maps
 GUARD = "the guard page below the stack, not user-accessible"
 GOOD = (  # offset in the first page, bytes

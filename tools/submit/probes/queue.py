@@ -11,7 +11,7 @@ from typing import Optional
 
 from tools.guest import walk
 from tools.guest.elf import Elf
-from tools.submit.probes.base import PAGE, Bench, Probe, culprit, rounded
+from tools.submit.probes.base import MAXVA, PAGE, Bench, Probe, culprit, rounded
 from tools.submit.probes.locks import kept_locks
 from tools.submit.session import SERVER, Session
 from tools.submit.shape import NOWHERE
@@ -61,23 +61,23 @@ class StandIn:
 
 
 def unmappable(bench: Bench) -> None:
-    """A request whose memory cannot be mapped, taken: above the heap, and where not even a page of the table is."""
-    for where in (0, NOWHERE):
-        _unmappable(bench, where)
+    """A request whose memory cannot be mapped, taken: above the heap, where not even a page of the table is, above all
+    user addresses, and of no bytes. A mapping may fail in more than one way.
+    """
+    for where, size in ((0, 100), (NOWHERE, 100), (MAXVA, 100), (NOWHERE, 0)):
+        _unmappable(bench, where, size)
 
 
-def _unmappable(bench: Bench, where: int) -> None:
+def _unmappable(bench: Bench, where: int, size: int) -> None:
     elf, image = bench.lab.stand_in()
     with bench.guest(image=image) as (g, _):
         server = StandIn(g, elf)
         va = where or rounded(g.quiet().size(g.main.pid)) + 64 * PAGE
-        asked = bench.attempt(g, lambda: g.main.call("crypto_op", va, 100))
+        asked = bench.attempt(g, lambda: g.main.call("crypto_op", va, size))
         if asked.answer is None or asked.answer.value < 0:
             return  # refused, as nobody asks for
         taken = server.take(1)
-        call = (
-            f"crypto_op({va:#x}, 100), where nothing is mapped; then the server takes the request"
-        )
+        call = f"crypto_op({va:#x}, {size}), where nothing is mapped; then the server takes the request"
         if _stopped(bench, g, call, "X1", "A request that cannot be mapped stops the kernel."):
             return
         if taken is None:

@@ -45,9 +45,12 @@ def narrow_fetch(bench: Bench) -> None:
                 pointer = f"{move[2] or 0}({move[1]})"
             elif store := re.match(r"sd\s+\w+,(-?\d+\((?:s0|sp)\))", code):
                 written.add(store[1])
-            elif (call := re.search(r"<(\w+)>$", code)) and call[1] in fetches and pointer:
-                if pointer not in written:
+                narrow.discard(store[1])
+            elif call := re.search(r"<(\w+)>$", code):
+                narrow.discard(pointer)  # another variable may be in its place
+                if call[1] in fetches and pointer and pointer not in written:
                     narrow.add(pointer)
+                pointer = ""
             elif load := re.match(r"ld\s+\w+,(-?\d+\((?:s0|sp)\))", code):
                 if load[1] in narrow:
                     bench.find(

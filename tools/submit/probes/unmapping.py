@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from tools.submit.look import Look
-from tools.submit.probes.base import PAGE, Bench, Outcome, Probe, changes, fresh, rounded
+from tools.submit.probes.base import MAXVA, PAGE, Bench, Outcome, Probe, changes, fresh, rounded
 from tools.submit.session import Actor, Answer, Session
 from tools.submit.shape import Calls
 
-MAXVA = 1 << 38
 PAIRS = (  # offset of the unmapped range in the mapping, bytes
     (0, PAGE),
     (0, 100),
