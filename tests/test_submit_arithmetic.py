@@ -34,7 +34,8 @@ class Kernel:
 
     def __init__(self, returned: Rule, grown: Rule, shrunk: Rule):
         self.returned, self.grown, self.shrunk = returned, grown, shrunk
-        self.size, self.pages = TOP, {}  # type: tuple[int, dict[int, Page]]
+        self.size = TOP
+        self.pages: dict[int, Page] = {}
 
     def share(self, va: int, size: int) -> Answer:
         """Maps the pages of a range, as many as it lies in."""

@@ -33,10 +33,7 @@ LOCK_PANICS = (
     "pop_off",
     "sched interruptible",
 )
-TAKING = (
-    "acquire",
-    "sched",
-)  # those that tell of a lock that was taken, not of how one is given back
+TAKING = ("acquire", "sched")  # of these: a lock is held that was taken before
 FINDER = re.compile(
     r"(find|get|look|alloc)_?\w*"
 )  # looks a process up: whoever calls it is to blame
@@ -194,12 +191,8 @@ class Bench:
         function: where it is, if not where the catalogue has it; line: file and line, if not the
         function's own; elf: the program, if not the kernel.
         """
-        panic = (self.session and self.session.machine.panic) or ""
-        if id not in ("K2", "K3") and panic.startswith(LOCK_PANICS):
-            if any(
-                panic in e for e in evidence
-            ):  # of all that this could be a sign of, the nearest
-                sentence, id, function, line = f"{sentence} A lock is the reason.", "K2", "", None
+        if id not in ("K2", "K3") and self._stopped_by_lock(evidence):
+            sentence, id, function, line = f"{sentence} A lock is the reason.", "K2", "", None
         for finding in self.report.findings:
             if finding.id == id:
                 more = [e for e in [sentence, *evidence] if e not in finding.evidence]
@@ -239,6 +232,11 @@ class Bench:
                 self.number,
             )
         )
+
+    def _stopped_by_lock(self, evidence: list[str]) -> bool:
+        """Is what was seen a panic about a lock? Of all that this could be a sign of, that is the nearest."""
+        panic = (self.session and self.session.machine.panic) or ""
+        return panic.startswith(LOCK_PANICS) and any(panic in line for line in evidence)
 
     def _locking(self) -> list[Frame]:
         """Where the guest of the moment took the lock that it has trouble with; empty if that can't be seen."""
