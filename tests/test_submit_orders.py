@@ -119,6 +119,39 @@ def test_an_unusual_order_is_learned(built: None, tmp_path: Path) -> None:
     assert [f["id"] for f in result["findings"]] == ["M3"], result
 
 
+LOCKED = "acquire(&tree_lock);\n  int src = myproc()->parent->pid;\n  release(&tree_lock);\n"
+
+
+@pytest.mark.parametrize(
+    "source,more", [(LOCKED, []), ("int src = myproc()->parent->pid;\n", ["K1"])]
+)
+def test_a_call_without_a_pid_maps_from_the_parent(
+    built: None, tmp_path: Path, source: str, more: list[str]
+) -> None:
+    """Whose memory it is need not be said. It may be looked up without a lock all the same."""
+    planted = mutants.plant("M3", tmp_path / "tree")
+    file = planted / "kernel/ipc/syscrypt.c"
+    text = file.read_text()
+    for old, new in (
+        (
+            "int src = argint(0), dst = argint(1), outwards",
+            f"{source}  int dst = myproc()->pid, outwards",
+        ),
+        (
+            "outwards ? other : p, argument(2), argument(3)",
+            "outwards ? other : p, argument(0), argument(1)",
+        ),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    done = submit("check", planted, "--only", "M3,K1,K3,A1,A2,L3,U2", "--json")
+    result = json.loads(done.stdout)
+    assert result["shape"]["map_shared_pages"] == ["va", "size"]
+    assert sorted(f["id"] for f in result["findings"]) == [*more, "M3"], result
+    assert not result["undecided"] and set(result["passed"]) >= {"K3", "A1", "A2", "L3", "U2"}
+
+
 def test_locks_cross_where_one_maps_into_another(built: None, tmp_path: Path) -> None:
     """A call that gives the caller's own pages to the process it names: two of them can meet as well."""
     planted = mutants.plant("K3", tmp_path / "tree")

@@ -1,7 +1,7 @@
 """In which orders a tree's calls may take their arguments: what its machine code allows, the likeliest first.
 
-An order names what stands at each place: pids src and dst (or the caller is one of them), pid, va, size, and pointer,
-where the kernel stores an address or a size.
+An order names what stands at each place: pids src and dst (or the caller is one of them; where neither is named, it
+gets its parent's memory), pid, va, size, and pointer, where the kernel stores an address or a size.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 from itertools import permutations
 
 Order = tuple[str, ...]
-# Seen in trees; one with a pointer before the same without: it must be written.
+# Seen in trees; one with a pointer before the same without: it must be written. One without any pid before the same with:
+# else whatever stands there would be taken for it.
 MAPS: tuple[Order, ...] = (
     ("src", "dst", "va", "size"),
     ("src", "va", "size", "pointer"),
     ("src", "va", "size"),
+    ("va", "size", "pointer"),
+    ("va", "size"),
     ("va", "size", "src", "pointer"),
     ("va", "size", "src"),
     ("va", "src", "size"),
@@ -30,6 +33,16 @@ UNMAPS: tuple[Order, ...] = (
     ("va",),
 )
 PIDS = ("src", "dst", "pid")
+
+
+def from_parent(order: Order) -> bool:
+    """Is the source of a mapping whoever's child calls, as no pid is given?"""
+    return not {"src", "dst"} & set(order)
+
+
+def caller(order: Order) -> str:
+    """Who calls: src where a process gives what is its own, else dst."""
+    return "src" if "dst" in order and "src" not in order else "dst"
 
 
 def swapped(order: Order) -> Order:

@@ -16,7 +16,7 @@ from tools.guest.sv39 import S
 from tools.submit.code import Code, fetched, functions_of, reaches
 from tools.submit.lab import Lab
 from tools.submit.look import Look
-from tools.submit.orders import MAPS, UNMAPS, Order, odd, possible, swapped
+from tools.submit.orders import MAPS, UNMAPS, Order, caller, odd, possible, swapped
 from tools.submit.session import Actor, Answer, Session, Unanswered
 
 PAGE = 4096
@@ -108,7 +108,7 @@ class Calls:
 
     def share(self, src: Actor, dst: Actor, va: int, size: int) -> Answer:
         """map() by whoever this tree lets call it: the destination if it can."""
-        by = src if self.shape.map_order and "src" not in self.shape.map_order else dst
+        by = {"src": src, "dst": dst}[caller(self.shape.map_order or MAPS[0])]
         return self.map(src, dst, va, size, by)
 
     def unmap(self, actor: Actor, va: int, size: int, pid: Optional[int] = None) -> Answer:
@@ -255,7 +255,7 @@ def _try_map(lab: Lab, shape: Shape, order: Order) -> list[Trial]:
         child.fill(va, PAGE, 7)  # a copy of its own
         before = g.quiet()
         calls = Calls(g, Shape(order))
-        by = g.main if "src" not in order else child
+        by = {"src": g.main, "dst": child}[caller(order)]
         by.fill(calls.pointer, 8, MARK)
         value = 0
         try:

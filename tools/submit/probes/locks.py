@@ -9,6 +9,7 @@ from tools.guest import Process
 from tools.guest.stack import Frame
 from tools.submit.kept import Held, locking
 from tools.submit.look import Look
+from tools.submit.orders import caller, from_parent
 from tools.submit.probes.base import (
     PAGE,
     Bench,
@@ -194,7 +195,7 @@ def _unmap_of_a_stranger(bench: Bench) -> None:
 
 def same_process(bench: Bench) -> None:
     """Source and destination are one process."""
-    if not {"src", "dst"} & set(bench.shape.map_order or ()):
+    if from_parent(bench.shape.map_order or ()):
         return
     with bench.guest() as (g, calls):
         child = g.fork(1)
@@ -228,9 +229,9 @@ def crossing(bench: Bench) -> None:
     """Two processes map from each other, or into: is it the same order in which their locks are taken?"""
     order = bench.shape.map_order or ()
     call = bench.lab.numbers.function("map_shared_pages")
-    if not {"src", "dst"} & set(order) or not {call, "acquire", "release"} <= set(
-        bench.lab.elf.symbols
-    ):
+    if from_parent(order):
+        return  # nobody maps from his child
+    if not {call, "acquire", "release"} <= set(bench.lab.elf.symbols):
         bench.undecided("K3", "this tree's calls cannot be made to cross")
         return
     with bench.guest() as (g, _):
@@ -277,7 +278,7 @@ def _nestings(
 
     command = "c " + g.coded("map_shared_pages", tuple(arguments))
     call = g.numbers.function("map_shared_pages")
-    by = (dst if "src" in order else src).index
+    by = {"src": src, "dst": dst}[caller(order)].index
     _, back = locking(g, call, lambda: g.post(by, command), lambda: g.answered(by), took)
     return found, back
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tools.guest import read_table
 from tools.guest.sv39 import U
 from tools.submit.look import Look, Page
+from tools.submit.orders import caller
 from tools.submit.probes.base import (
     MAXVA,
     PAGE,
@@ -395,7 +396,7 @@ def no_answer(bench: Bench) -> None:
         return
     with bench.guest() as (g, calls):
         child = g.fork(1)
-        by = child if "src" in order else g.main
+        by = {"src": g.main, "dst": child}[caller(order)]
         before = g.quiet()
         calls.pointer = MAXVA // 2
         arguments = calls.map_arguments(order, g.main, child, g.arena, 64)

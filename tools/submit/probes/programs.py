@@ -9,6 +9,7 @@ from pathlib import Path
 from tools.guest import Processes
 from tools.guest.elf import Elf
 from tools.guest.stack import trapframe
+from tools.submit.orders import from_parent
 from tools.submit.probes.base import Bench, Outcome, Probe
 from tools.submit.probes.server import WORK, gone, is_idle
 from tools.submit.session import Answer, Session
@@ -161,7 +162,7 @@ def _maps_itself(bench: Bench, name: str) -> list[str]:
     """The calls of a run, if in each of them source and destination are one process."""
     order = bench.shape.map_order or ()
     entry = bench.lab.elf.symbols.get(bench.lab.numbers.function("map_shared_pages"))
-    if entry is None:
+    if entry is None or from_parent(order):
         return []
     calls = []
     with bench.guest() as (g, _):

@@ -203,12 +203,14 @@ def lent_memory(bench: Bench) -> None:
         child = g.fork(1)
         va = child.call("sbrk", PAGE).value  # topmost, which is all that some trees take
         child.fill(va, PAGE, 1)
-        lent = bench.attempt(g, lambda: calls.share(child, g.main, va, PAGE))
+        borrower = g.fork(2, child)
+        lent = bench.attempt(g, lambda: calls.share(child, borrower, va, PAGE))
         before = g.quiet()
         owned = before.page(child.pid, va)
-        holds = [p for p in before.pages.get(g.main.pid, {}).values() if owned and p.pa == owned.pa]
+        held = before.pages.get(borrower.pid, {}).values()
+        holds = [p for p in held if owned and p.pa == owned.pa]
         if not lent.accepted or not holds:
-            return  # who lets no child lend has nothing to be shown here
+            return
         outcome = bench.attempt(g, lambda: calls.unmap(child, va, PAGE))
         text = f"the owner unmaps a page of its heap that it has lent to another: {outcome}"
         whose = "A page of a process's own, lent to another and so counted as shared,"

@@ -30,7 +30,7 @@ MORE = 512  # bytes the client adds to data_size while the server works
 def unlocked_reads(bench: Bench) -> None:
     """Who reads another process's fields during map_shared_pages, and does he hold any lock then? From the
     parent, which may be found without a search, and from the child; the other is the source, or where one may also
-    map into another, the destination.
+    map into another, the destination. Where no pid is given, the parent alone can be the source.
     """
     order = bench.shape.map_order or ()
     with bench.guest() as (g, calls):
@@ -38,7 +38,8 @@ def unlocked_reads(bench: Bench) -> None:
         look = g.quiet()
         pairs = (g.main, child), (child, g.main)
         named = [role for role in ("src", "dst") if role in order]
-        for (src, dst), role in [(pair, role) for role in named for pair in pairs]:
+        ways = [(pair, role) for role in named for pair in pairs] or [(pairs[0], "src")]
+        for (src, dst), role in ways:
             by, other = (dst, src) if role == "src" else (src, dst)
             process = look.process(other.pid)
             if process is None:
