@@ -204,7 +204,7 @@ def bad_sources(bench: Bench) -> None:
     with bench.guest() as (g, _):
         look = g.quiet()
         top = rounded(look.size(g.main.pid))
-        guard = _guard(g, g.main.pid, top)
+        guard = guard_page(g, g.main.pid, top)
     cases = [
         ("an address just above the source's sz", top, 64),
         ("an address 1 GiB up, where no table page is", 0x4000_0000, 64),
@@ -261,7 +261,7 @@ def _in_map(frame: object) -> tuple[str, int] | None:
     return line if function and "map_shared" in function else None
 
 
-def _guard(g: Session, pid: int, top: int) -> int | None:
+def guard_page(g: Session, pid: int, top: int) -> int | None:
     """A page below `top` that is not the program's: the guard below the stack, be it there but not
     for users, or not there at all.
     """
@@ -336,7 +336,7 @@ def over_a_guard(bench: Bench) -> None:
     """A range whose second page is below the source's sz, yet not the source's to share."""
     with bench.guest() as (g, calls):
         look = g.quiet()
-        guard = _guard(g, g.main.pid, rounded(look.size(g.main.pid)))
+        guard = guard_page(g, g.main.pid, rounded(look.size(g.main.pid)))
         if not guard or look.page(g.main.pid, guard - PAGE) is None:
             return
         child, at = g.fork(1), guard - PAGE
