@@ -119,11 +119,18 @@ def test_an_unusual_order_is_learned(built: None, tmp_path: Path) -> None:
     assert [f["id"] for f in result["findings"]] == ["M3"], result
 
 
-LOCKED = "acquire(&tree_lock);\n  int src = myproc()->parent->pid;\n  release(&tree_lock);\n"
+LOCKED = "acquire(&tree_lock);\n  int src = {}->pid;\n  release(&tree_lock);\n"
+PARENT = "myproc()->parent"
 
 
 @pytest.mark.parametrize(
-    "source,more", [(LOCKED, []), ("int src = myproc()->parent->pid;\n", ["K1"])]
+    "source,more",
+    [
+        (LOCKED.format(PARENT), []),
+        (f"int src = {PARENT}->pid;\n", ["K1"]),
+        (f"struct proc *parent = {PARENT};\n  {LOCKED.format('parent')}", ["K1"]),
+    ],
+    ids=["all under a lock", "no lock", "who it is without a lock"],
 )
 def test_a_call_without_a_pid_maps_from_the_parent(
     built: None, tmp_path: Path, source: str, more: list[str]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import permutations
 
 Order = tuple[str, ...]
-# Seen in trees; one with a pointer before the same without: it must be written. One without any pid before the same with:
-# else whatever stands there would be taken for it.
+# Seen in trees; one with a pointer before the same without: it must be written. One without any pid before the same
+# with: else whatever stands there would be taken for it.
 MAPS: tuple[Order, ...] = (
     ("src", "dst", "va", "size"),
     ("src", "va", "size", "pointer"),

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from tools.submit.look import Look
-from tools.submit.probes.base import MAXVA, PAGE, Bench, Outcome, Probe, changes, fresh, rounded
+from tools.submit.probes.base import (
+    MAXVA,
+    PAGE,
+    Bench,
+    Outcome,
+    Probe,
+    changes,
+    culprit,
+    fresh,
+    rounded,
+)
 from tools.submit.session import Actor, Answer, Session
 from tools.submit.shape import Calls
 
@@ -80,8 +90,9 @@ def _pair(bench: Bench, offset: int, size: int, matching: bool) -> bool:
         end = bench.farewell(g, child) if after else outcome
         told = bench.found("U1", "U4")  # what is left mapped, or sz, then is why
         if after and end.panic and (matching or not told and fresh(after, mapped, child.pid)):
+            short = len(fresh(after, mapped, child.pid)) < count
             bench.find(
-                "U1" if matching or not offset else "U4",
+                "U4" if offset and (short or not matching) else "U1",
                 "After a mapping was undone, the process cannot leave without a panic.",
                 [what, *changes(mapped, after, child.pid), f"when it is reaped: {end}"],
             )
@@ -391,6 +402,44 @@ def not_the_top(bench: Bench) -> None:
             bench.find("U5", "A hole where the older of two mappings was makes exit panic.", lines)
 
 
+REGION = PAGE << 9  # what one page of the table's last level maps
+
+
+def large_hole(bench: Bench) -> None:
+    """A hole without any page of the table in it: who steps over what is missing must step over that too."""
+    if bench.found("U1", "U5", "M1", "M2"):
+        return
+    with bench.guest() as (g, calls):
+        child, size = g.fork(1), 2 * REGION
+        heap = rounded(g.main.call("sbrk", size + PAGE).value)
+        first = bench.attempt(g, lambda: calls.share(g.main, child, heap, size))
+        second = bench.attempt(g, lambda: calls.share(g.main, child, g.arena, PAGE))
+        if not first.accepted or not second.accepted:
+            return
+        undone = bench.attempt(g, lambda: calls.unmap(child, first.value, size))
+        if undone.error or undone.value != 0 or not g.quiet().page(child.pid, second.value):
+            return
+
+        def fork() -> Answer:
+            g.fork(2, child).exit()
+            return child.ask("W")
+
+        forked = bench.attempt(g, fork)
+        end = forked if forked.error else bench.farewell(g, child)
+        if end.panic and not end.lock_panic:
+            frame = culprit(end)
+            bench.find(
+                "U5",
+                "A hole larger than a page of the table, where the older of two mappings was, stops the kernel.",
+                [
+                    f"mappings of {size:#x} bytes at {first.value:#x} and of a page at {second.value:#x}",
+                    "the first is unmapped",
+                    f"then the process {'forks' if forked.error else 'exits'}: {end}",
+                ],
+                line=frame.line if frame else None,
+            )
+
+
 def nested(bench: Bench) -> None:
     """Two mappings, undone in reverse order: sz must be what it was, step by step."""
     with bench.guest() as (g, calls):
@@ -431,4 +480,5 @@ PROBES = [
     Probe("unmap the unmapped", ("U3",), ("map", "unmap"), unmapped),
     Probe("unmap partly", ("X6",), ("map", "unmap"), partly),
     Probe("unmap not the top", ("U5",), ("map", "unmap"), not_the_top),
+    Probe("unmap a large range", ("U5",), ("map", "unmap"), large_hole, stage=3),
 ]

@@ -30,7 +30,7 @@ MORE = 512  # bytes the client adds to data_size while the server works
 def unlocked_reads(bench: Bench) -> None:
     """Who reads another process's fields during map_shared_pages, and does he hold any lock then? From the
     parent, which may be found without a search, and from the child; the other is the source, or where one may also
-    map into another, the destination. Where no pid is given, the parent alone can be the source.
+    map into another, the destination. Where no pid is given, the parent is the source, and who that is may change too.
     """
     order = bench.shape.map_order or ()
     with bench.guest() as (g, calls):
@@ -38,15 +38,17 @@ def unlocked_reads(bench: Bench) -> None:
         look = g.quiet()
         pairs = (g.main, child), (child, g.main)
         named = [role for role in ("src", "dst") if role in order]
-        ways = [(pair, role) for role in named for pair in pairs] or [(pairs[0], "src")]
+        ways = [(pair, role) for role in named for pair in pairs] or [(pairs[0], "parent")]
         for (src, dst), role in ways:
-            by, other = (dst, src) if role == "src" else (src, dst)
-            process = look.process(other.pid)
-            if process is None:
+            by, other = (src, dst) if role == "dst" else (dst, src)
+            process, own = look.process(other.pid), look.process(by.pid)
+            if process is None or own is None:
                 bench.undecided("K1", "there is no second process")
                 return
             fields = [process.record.type.find(name) for name in ("pid", "pagetable", "sz")]
             points = [(READ, process.address + f.offset, f.type.size) for f in fields if f]
+            if role == "parent" and (f := own.record.type.find("parent")):
+                points.append((READ, own.address + f.offset, f.type.size))
             try:
                 arguments = calls.map_arguments(order, src, dst, g.arena, 64)
                 if _reads_unlocked(bench, g, by, arguments, points):
@@ -96,9 +98,11 @@ def _is_unlocked(bench: Bench, g: Session, stub: Stub, stop: Stop) -> bool:
     if guarded is None:
         return False
     text = " < ".join(f"{f.function} ({f.line[0]}:{f.line[1]})" for f in frames[:3] if f.line)
+    running = Processes(g.kernel).harts[stop.hart].process
+    own = running is not None and _within(running, stop.watched or 0)
     bench.find(
         "K1",
-        f"{names[0]} reads a field of another process with "
+        f"{names[0]} reads {'who its own parent is' if own else 'a field of another process'} with "
         f"{'only locks of others' if guarded else 'no lock'} held.",
         [
             f"at {text}",
