@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Iterator, Optional, cast
+from typing import Any, Callable, Iterator, Optional, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from tools.submit.findings import Report
 from tools.submit.lab import Lab
 from tools.submit.probes import mapping, server
 from tools.submit.probes.base import Bench, Caught, Outcome
+from tools.submit.probes.queue import StandIn
 from tools.submit.session import Actor, Died, Hung, Session
 from tools.submit.shape import Shape
 from tools.submit.systemcalls import Numbers
@@ -218,3 +219,33 @@ def test_a_kernel_is_made_to_run_out_of_memory(tmp_path: Path, counted: bool) ->
     assert mapping._forget_free(made) is not counted
     place = image.at("kmem.freelist") - image.direct
     assert image.memory.read(place, 1) == (b"\7" if counted else b"\0")
+
+
+def test_a_server_that_comes_up_late_is_let_take() -> None:
+    """A guest may be asked to take before its server's program has been loaded."""
+    memory = {"allowed": bytes(8), "count": bytes(8), "log": bytes(32)}
+
+    class Late(StandIn):
+        """Its program is there from the third look on."""
+
+        looks = 0
+
+        def _read(self, name: str, size: int) -> bytes:
+            return memory[name] if self.looks > 2 else bytes(size)
+
+        def _write(self, name: str, data: bytes) -> None:
+            if self.looks > 2:
+                memory[name] = data
+
+    def until(done: Callable[[Any], bool], seconds: float) -> object:
+        for _ in range(5):
+            late.looks += 1
+            if late.looks > 3:
+                memory["count"] = memory["allowed"]  # it has run meanwhile
+            if done(None):
+                return True
+        return None
+
+    session: Any = SimpleNamespace(until=until)
+    late = Late(session, cast(Any, None))
+    assert late.take(1) == (0, 0, 0, 0)

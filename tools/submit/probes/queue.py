@@ -11,6 +11,7 @@ from typing import Optional
 
 from tools.guest import walk
 from tools.guest.elf import Elf
+from tools.submit.look import Glance
 from tools.submit.probes.base import MAXVA, PAGE, Bench, Probe, culprit, rounded
 from tools.submit.probes.locks import kept_locks
 from tools.submit.session import SERVER, Session
@@ -31,9 +32,12 @@ class StandIn:
         """Lets it take requests up to the `number`th: result, address, size, and what giving it back
         returned; None if it does not come back from that.
         """
-        self._write("allowed", number.to_bytes(8, "little"))
-        done = self.session.until(lambda look: self._count() >= number, WORK)
-        if done is None:
+
+        def taken(_: Glance) -> bool:
+            self._write("allowed", number.to_bytes(8, "little"))  # again: it may just have come up
+            return self._count() >= number
+
+        if self.session.until(taken, WORK) is None:
             return None
         raw = self._read("log", TAKEN.size * number)
         result, va, size, back = TAKEN.unpack(raw[-TAKEN.size :])
