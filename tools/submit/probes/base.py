@@ -22,6 +22,7 @@ from tools.submit.session import Actor, Answer, Panicked, Session, Unanswered
 from tools.submit.shape import Calls, Shape
 
 PAGE = 4096
+REGION = PAGE << 9  # what one page of the table's last level maps
 MAXVA = 1 << 38  # of Sv39, the upper half left out
 EVIDENCE = 14  # lines kept for one finding
 LOCK_PANICS = (

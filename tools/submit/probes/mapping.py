@@ -9,6 +9,7 @@ from tools.submit.orders import caller
 from tools.submit.probes.base import (
     MAXVA,
     PAGE,
+    REGION,
     Bench,
     Outcome,
     Probe,
@@ -20,7 +21,6 @@ from tools.submit.probes.base import (
 from tools.submit.probes.lifetime import held_release
 from tools.submit.session import Actor, Session
 
-REGION = PAGE << 9  # what one table page of the last level maps
 GUARD = "the guard page below the stack, not user-accessible"
 GOOD = (  # offset in the first page, bytes
     (0, 64),

@@ -6,6 +6,7 @@ from tools.submit.look import Look
 from tools.submit.probes.base import (
     MAXVA,
     PAGE,
+    REGION,
     Bench,
     Outcome,
     Probe,
@@ -402,9 +403,6 @@ def not_the_top(bench: Bench) -> None:
             bench.find("U5", "A hole where the older of two mappings was makes exit panic.", lines)
 
 
-REGION = PAGE << 9  # what one page of the table's last level maps
-
-
 def large_hole(bench: Bench) -> None:
     """A hole without any page of the table in it: who steps over what is missing must step over that too."""
     if bench.found("U1", "U5", "M1", "M2"):
@@ -412,6 +410,8 @@ def large_hole(bench: Bench) -> None:
     with bench.guest() as (g, calls):
         child, size = g.fork(1), 2 * REGION
         heap = rounded(g.main.call("sbrk", size + PAGE).value)
+        if heap <= 0:
+            return
         first = bench.attempt(g, lambda: calls.share(g.main, child, heap, size))
         second = bench.attempt(g, lambda: calls.share(g.main, child, g.arena, PAGE))
         if not first.accepted or not second.accepted:
