@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,24 +96,29 @@ def test_the_usual_orders_come_first() -> None:
     assert possible(UNMAPS, {0: True, 1: False, 2: False})[0] == ("pid", "va", "size")
 
 
-def test_an_unusual_order_is_learned(built: None, tmp_path: Path) -> None:
-    """A kernel that takes address and size first, whose functions fetch arguments in a way of their own."""
-    planted = mutants.plant("M3", tmp_path / "tree")
+HEAD = "uint64 sys_map_shared_pages(void) {\n"
+PIDS = "int src = argint(0), dst = argint(1), outwards"
+RANGE = "outwards ? other : p, argument(2), argument(3)"
+
+
+def checked(folder: Path, mutant: str, ids: str, *changes: tuple[str, str]) -> dict[str, Any]:
+    """What the checker says of these ids in a mutant whose system calls are changed: old text, new text."""
+    planted = mutants.plant(mutant, folder / "tree")
     file = planted / "kernel/ipc/syscrypt.c"
     text = file.read_text()
-    text = text.replace(
-        "int src = argint(0), dst = argint(1), outwards",
-        "int src = argint(3), dst = argint(2), outwards",
-    )
-    text = re.sub(
-        r"(outwards \? other : p), argument\(2\), argument\(3\)",
-        r"\1, argument(1), argument(0)",
-        text,
-    )
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
     file.write_text(text)
-    done = submit("check", planted, "--only", "M1,M3", "--json")
-    result = json.loads(done.stdout)
-    assert sorted(result["shape"]["map_shared_pages"]) == ["dst", "size", "src", "va"]
+    result: dict[str, Any] = json.loads(submit("check", planted, "--only", ids, "--json").stdout)
+    return result
+
+
+def test_an_unusual_order_is_learned(built: None, tmp_path: Path) -> None:
+    """A kernel that takes address and size first, whose functions fetch arguments in a way of their own."""
+    pids = "int src = argint(3), dst = argint(2), outwards"
+    pages = "outwards ? other : p, argument(1), argument(0)"
+    result = checked(tmp_path, "M3", "M1,M3", (PIDS, pids), (RANGE, pages))
     assert result["shape"]["map_shared_pages"] == ["size", "va", "dst", "src"]
     assert [f["id"] for f in result["findings"]] == ["M3"], result
 
@@ -136,24 +140,10 @@ def test_a_call_without_a_pid_maps_from_the_parent(
     built: None, tmp_path: Path, source: str, more: list[str]
 ) -> None:
     """Whose memory it is need not be said. It may be looked up without a lock all the same."""
-    planted = mutants.plant("M3", tmp_path / "tree")
-    file = planted / "kernel/ipc/syscrypt.c"
-    text = file.read_text()
-    for old, new in (
-        (
-            "int src = argint(0), dst = argint(1), outwards",
-            f"{source}  int dst = myproc()->pid, outwards",
-        ),
-        (
-            "outwards ? other : p, argument(2), argument(3)",
-            "outwards ? other : p, argument(0), argument(1)",
-        ),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    file.write_text(text)
-    done = submit("check", planted, "--only", "M3,K1,K3,A1,A2,L3,U2", "--json")
-    result = json.loads(done.stdout)
+    pids = f"{source}  int dst = myproc()->pid, outwards"
+    pages = "outwards ? other : p, argument(0), argument(1)"
+    ids = "M3,K1,K3,A1,A2,L3,U2"
+    result = checked(tmp_path, "M3", ids, (PIDS, pids), (RANGE, pages))
     assert result["shape"]["map_shared_pages"] == ["va", "size"]
     assert sorted(f["id"] for f in result["findings"]) == [*more, "M3"], result
     assert not result["undecided"] and set(result["passed"]) >= {"K3", "A1", "A2", "L3", "U2"}
@@ -161,37 +151,16 @@ def test_a_call_without_a_pid_maps_from_the_parent(
 
 def test_locks_cross_where_one_maps_into_another(built: None, tmp_path: Path) -> None:
     """A call that gives the caller's own pages to the process it names: two of them can meet as well."""
-    planted = mutants.plant("K3", tmp_path / "tree")
-    file = planted / "kernel/ipc/syscrypt.c"
-    text = file.read_text()
-    for old, new in (
-        (
-            "src = argint(0), dst = argint(1), outwards",
-            "src = myproc()->pid, dst = argint(0), outwards",
-        ),
-        (
-            "outwards ? other : p, argument(2), argument(3)",
-            "outwards ? other : p, argument(1), argument(2)",
-        ),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    file.write_text(text)
-    done = submit("check", planted, "--only", "K3", "--json")
-    result = json.loads(done.stdout)
+    pids = "int src = myproc()->pid, dst = argint(0), outwards"
+    pages = "outwards ? other : p, argument(1), argument(2)"
+    result = checked(tmp_path, "K3", "K3", (PIDS, pids), (RANGE, pages))
     assert result["shape"]["map_shared_pages"] == ["dst", "va", "size"]
     assert [f["id"] for f in result["findings"]] == ["K3"], result
 
 
 def test_a_call_that_takes_a_struct_is_not_called_missing(built: None, tmp_path: Path) -> None:
     """What is there but takes neither pid nor address is undecided, and said to be."""
-    planted = mutants.plant("M3", tmp_path / "tree")
-    file = planted / "kernel/ipc/syscrypt.c"
-    text = file.read_text()
-    head = "uint64 sys_map_shared_pages(void) {\n"
-    assert head in text
-    file.write_text(text.replace(head, f"{head}  if (argument(0) != 0)\n    return -1;\n", 1))
-    done = submit("check", planted, "--only", "M1,M3", "--json")
-    result = json.loads(done.stdout)
+    refusing = f"{HEAD}  if (argument(0) != 0)\n    return -1;\n"
+    result = checked(tmp_path, "M3", "M1,M3", (HEAD, refusing))
     assert not result["findings"] and set(result["undecided"]) >= {"M1", "M3"}, result
     assert any("was not found out" in note for note in result["notes"])
