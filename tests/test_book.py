@@ -163,6 +163,8 @@ def test_on_the_host(page: str, boot: Boot, folder: Path) -> None:
         for word, value in stands_for.items():
             command = command.replace(word, value)
         if any(word in command for word in LIVE) or command.endswith("xv6-trace attach"):
+            if "--ram" not in command and "--gdb" not in command:
+                command += f" --ram {guest.ram}"  # the one that runs, for a user: tests run several
             assert interrupted(command, folder) in (0, 130), command
             continue
         done = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import termios
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import SimpleNamespace
 
 import pexpect.fdpexpect
 import pytest
@@ -94,6 +98,27 @@ def test_the_next_run_sweeps_up_after_a_killed_launcher(boot: Boot) -> None:
     guest.stop()
     boot(audited=False)
     assert not memory.exists() and not guest.folder.exists()
+
+
+class Leaving(type(Path())):  # type: ignore[misc]  # the class of paths here
+    """The folder of a run that ends by itself while another looks for dead ones."""
+
+    def is_dir(self) -> bool:
+        """It was there a moment ago."""
+        shutil.rmtree(self)
+        return True
+
+
+def test_a_run_may_end_while_another_begins(tmp_path: Path) -> None:
+    """What has gone meanwhile is no longer to be swept up."""
+    loader = SourceFileLoader("launcher", str(tree.RUN))
+    launcher = module_from_spec(spec_from_loader("launcher", loader) or ModuleSpec("", None))
+    loader.exec_module(launcher)
+    run = Leaving(tmp_path / "4711")
+    run.mkdir()
+    setattr(launcher, "RUNS", SimpleNamespace(iterdir=lambda: [run]))
+    launcher.sweep()
+    assert not run.exists()
 
 
 def test_the_terminal_is_restored_when_qemu_is_killed(tmp_path: Path, built: None) -> None:

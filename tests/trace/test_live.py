@@ -4,6 +4,7 @@ panic, from memory that was saved, and while one watches.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -25,12 +26,13 @@ from tools.guest.memory import FileMemory
 from tools.trace import trace as normaliser
 from tools.trace.check import judge
 from tools.trace.follow import Follower
-from tools.trace.record import Source
+from tools.trace.record import Source, running
 from tools.trace.requests import STEPS, Requests
 from tools.trace.spans import calls, frames_in_use
 from tools.trace.table import Table
 from tools.trace.top import State, Top
 from tools.trace.trace import Trace
+from tools.trace.tracefile import TraceError
 
 TOOL = tree.ROOT / "tools" / "trace" / "xv6-trace"
 EVERYTHING = (
@@ -318,6 +320,22 @@ def test_the_last_events_of_a_halted_guest(boot: Boot, tmp_path: Path) -> None:
         "fault",
         "exec",
     )
+
+
+def test_the_guest_that_runs_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside what a launcher left that was killed, and one that is just leaving."""
+    monkeypatch.setattr("tools.trace.record.ROOT", tmp_path)
+    for name in ("alive", "killed", "leaving"):
+        folder = tmp_path / "build" / "run" / name
+        folder.mkdir(parents=True)
+        (folder / "ram").touch()
+        if name != "leaving":
+            (folder / "lock").touch()
+    with open(tmp_path / "build/run/alive/lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert running() == tmp_path / "build/run/alive/ram"
+    with pytest.raises(TraceError, match="none runs"):
+        running()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ same from a guest that already runs, is halted, or is dead.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import sys
 import time
 from contextlib import closing
@@ -157,9 +158,21 @@ def attach(output: Path, source: Source, seconds: float | None) -> dict[str, int
     return {"events": writer.count, "lost": follower.lost, "failed": int(failed)}
 
 
+def launched(run: Path) -> bool:
+    """Whether the launcher of a guest's folder lives: it holds the lock there for as long."""
+    try:
+        with open(run / "lock", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:  # it is leaving
+        pass
+    return False
+
+
 def running() -> Path:
     """The memory file of the one guest that runs from this tree; raises TraceError if there is not one."""
-    found = sorted((ROOT / "build" / "run").glob("*/ram"))
+    found = sorted(p for p in (ROOT / "build" / "run").glob("*/ram") if launched(p.parent))
     if len(found) == 1:
         return found[0]
     many = "none runs" if not found else "several run: " + ", ".join(str(p) for p in found)
