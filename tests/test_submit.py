@@ -295,13 +295,22 @@ def test_endless_makefile_ends(tmp_path: Path) -> None:
     assert "no end after 1 s of processor time" in made.attempts[0].error
 
 
-def test_debug_stops_in_gdb(built: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "id,text",
+    [
+        ("M2", "pages?, but .* mapped"),
+        ("K1", "with no lock held"),  # seen by watching, through the only port for gdb
+        ("L3", "freed while another"),  # judged when its guest has ended
+        ("X7", "4 bytes"),  # read from the code, without a guest
+    ],
+)
+def test_debug_stops_in_gdb(built: None, tmp_path: Path, id: str, text: str) -> None:
     """gdb holds the guest where the finding shows, this project's commands loaded, and ends with it. It has nothing to
     say of the files of the folder it was started in, a .gdbinit among them.
     """
-    command = ["debug", str(mutants.plant("M2", tmp_path / "tree")), "M2"]
+    command = ["debug", str(mutants.plant(id, tmp_path / "tree")), id]
     with pexpect.spawn(str(SUBMIT), command, timeout=600, encoding="utf-8") as child:
-        child.expect("pages?, but .* mapped")
+        child.expect(text)
         child.expect(r"\(gdb\) ")
         assert (tree.ROOT / ".gdbinit").is_file() and "auto-load" not in (child.before or "")
         child.sendline("ps")

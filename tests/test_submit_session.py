@@ -157,6 +157,7 @@ def test_whoever_debugs_a_kept_lock_is_told_who_took_it(monkeypatch: pytest.Monk
     told: list[str] = []
     bench: Any = Bench.__new__(Bench)
     bench.stop_at, bench.session, bench.report = "K2", talking([]), Report("")
+    bench.live = True
     bench.hold = lambda caught: told.extend(caught.lines)
     with pytest.raises(Caught):
         bench.find("K2", "A lock is kept.", ["a call"])
@@ -173,6 +174,7 @@ def test_a_panic_about_a_lock_is_no_sign_of_anything_else(monkeypatch: pytest.Mo
     told: list[str] = []
     bench: Any = Bench.__new__(Bench)
     bench.stop_at, bench.session, bench.report = "K2", talking([]), Report("")
+    bench.live = True
     played: Any = bench.session.machine
     played.panic = "sched locks"
     bench.hold = lambda caught: told.extend(caught.lines)

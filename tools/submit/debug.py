@@ -57,6 +57,7 @@ def debug(origin: Path, id: str, options: Options, with_gdb: bool) -> int:
 def _attach(caught: Caught, lab: Lab, tree: trees.Tree, with_gdb: bool) -> None:
     """With the guest stopped, gives the terminal to gdb until it is left."""
     session = caught.session
+    session.hand_over()
     session.machine.pause()
     for line in caught.lines:
         print(line)

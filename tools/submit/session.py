@@ -36,6 +36,10 @@ STALLED = 600.0  # seconds of real time without an answer: the machine itself is
 Condition = Callable[[Glance], bool]
 
 
+def _nothing() -> None:
+    pass
+
+
 class Unanswered(Exception):
     """A call did not come back."""
 
@@ -180,6 +184,8 @@ class Session:
         mark: int = S,
     ):
         self.mark = mark  # the bit of a shared page
+        # Gives QEMU's stub, which has room for one, to whoever comes next. Set by who has it.
+        self.hand_over: Callable[[], None] = _nothing
         self.machine, self.numbers, self.timeout = machine, numbers, timeout
         self.kernel = Kernel(elf, machine.memory)
         self.nonce = "unset"

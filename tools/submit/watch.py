@@ -36,6 +36,14 @@ def passing(
     """
     stub = Stub(str(g.machine.folder / "gdb"))
     stopped, there = True, list(points)
+    before = g.hand_over
+
+    def hand_over() -> None:
+        for point in there:
+            stub.remove(*point)
+        stub.socket.close()  # the guest stays stopped where it is
+
+    g.hand_over = hand_over
     try:
         for point in there:
             stub.insert(*point)
@@ -55,6 +63,7 @@ def passing(
                 stub.insert(*point)
         raise Lost(f"more than {MOST} stops")
     finally:
+        g.hand_over = before
         _leave(stub, there, stopped)
 
 

@@ -129,7 +129,9 @@ class Bench:
         self.report = Report(str(lab.build.tree.origin))
         self.stop_at = ""  # the id at which `debug` wants to be
         self.hold: Callable[[Caught], None] = lambda caught: None  # what it does there
-        self.session: Optional[Session] = None  # the guest of the moment
+        self.session: Optional[Session] = None  # the guest of the moment, or the last one
+        self.image: Optional[Path] = None  # its disk, if it has one of its own
+        self.live = False  # is it there?
         self.guests = 0  # made so far
         self.number = 0  # of the guest of the moment; 0 between two
         self.record: dict[int, Path] = {}
@@ -140,9 +142,10 @@ class Bench:
         """A fresh guest, and this tree's way of mapping in it."""
         self.guests += 1
         outer, self.number = self.number, self.guests
+        around = (self.session, self.image, True) if self.live else None
         number = self.number
         with self.lab.guest(cpus=self.cpus, image=image) as session:
-            self.session = session
+            self.session, self.image, self.live = session, image, True
             observer = None
             if number in self.record:
                 observer = observe(session, self.record[number], self.lab.folder)
@@ -150,7 +153,9 @@ class Bench:
             try:
                 yield session, Calls(session, self.shape)
             finally:
-                self.number = outer
+                self.number, self.live = outer, False
+                if around:
+                    self.session, self.image, self.live = around
                 if observer:
                     observer.close()
         if self.record and number >= max(self.record):
@@ -202,10 +207,8 @@ class Bench:
         if id == "K2" and not (function or line) and (frames := self._locking()):
             line = locker(frames)
             evidence = [*evidence, f"that lock is taken in {chain_text(frames)}"]
-        if id == self.stop_at and self.session:
-            caught = Caught(self.session, [sentence, *evidence])
-            self.hold(caught)  # while the guest is still there
-            raise caught
+        if id == self.stop_at:
+            raise self._held([sentence, *evidence])
         severity, _, homes = CATALOGUE[id]
         elf = elf or self.lab.elf
         for name in map(self.lab.numbers.named, (function, *homes) if function else homes):
@@ -233,6 +236,23 @@ class Bench:
                 self.number,
             )
         )
+
+    def _held(self, lines: list[str]) -> Caught:
+        """Shows the guest of a finding. If that is there no longer, another to which the same was said; a finding that
+        no guest showed is said beside one.
+        """
+        if self.session and self.live:
+            caught = Caught(self.session, lines)
+            self.hold(caught)
+            return caught
+        with self.lab.guest(cpus=self.cpus, image=self.image) as again:
+            try:
+                again.repeat(self.session.given if self.session else [])
+            except Unanswered:
+                pass  # as it was then, perhaps
+            caught = Caught(again, lines)
+            self.hold(caught)
+        return caught
 
     def _stopped_by_lock(self, evidence: list[str]) -> bool:
         """Is what was seen a panic about a lock? Of all that this could be a sign of, that is the nearest."""
