@@ -280,6 +280,13 @@ def test_skeleton(tmp_path: Path) -> None:
     assert made.returncode == 2 and "exists already" in made.stdout
 
 
+@pytest.mark.parametrize("id", ["B1", "NOT-IMPLEMENTED"])
+def test_what_no_guest_shows_is_not_sought_in_one(id: str) -> None:
+    """A finding of the build, or of what there is, has another command that shows it."""
+    done = submit("debug", tree.ROOT, id)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and id in done.stderr
+
+
 def test_endless_makefile_ends(tmp_path: Path) -> None:
     """A Makefile that never stops thinking is a finding within its processor time, tried once."""
     text = "X := $(shell while :; do :; done)\nall:\n"

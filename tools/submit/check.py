@@ -160,7 +160,7 @@ def run_probes(
 
     def one(probe: Probe, known: frozenset[str]) -> Report:
         bench = Bench(lab, shape, probe.name, known, options.cpus)
-        run_probe(bench, probe, _lacking(probe, shape, lab))
+        run_probe(bench, probe, what_lacks(probe, shape, lab))
         options.say(f"[{next(done)}/{len(chosen)}] {probe.name}")
         return bench.report
 
@@ -227,6 +227,7 @@ def _judge_missing(lab: Lab, shape: Shape, report: Report) -> None:
     elf = Elf(str(program)) if in_server else None
     sentence = f"Not implemented: {', '.join(missing)}."
     bench.find(MISSING, sentence, lines, "main" if in_server else "", elf=elf)
+    bench.report.findings[0].reproduce = "submit check TREE --show-shape"  # no guest shows it
     merge(report, bench.report)
 
 
@@ -234,7 +235,8 @@ def _unclear(call: str) -> str:
     return f"which arguments {call} takes was not found out: no order of a pid, an address and a size works"
 
 
-def _lacking(probe: Probe, shape: Shape, lab: Lab) -> str:
+def what_lacks(probe: Probe, shape: Shape, lab: Lab) -> str:
+    """What a probe needs that the tree does not have; empty if it has all."""
     for need in probe.needs:
         for call, order in (("map", shape.map_order), ("unmap", shape.unmap_order)):
             if need == call and order is None:

@@ -16,7 +16,7 @@ from tools.guest.memory import GuestError
 from tools.submit import build as building
 from tools.submit import tree as trees
 from tools.submit.build import OURS
-from tools.submit.check import Options
+from tools.submit.check import Options, what_lacks
 from tools.submit.findings import CATALOGUE
 from tools.submit.lab import Lab
 from tools.submit.probes import ALL, Bench
@@ -31,6 +31,9 @@ def debug(origin: Path, id: str, options: Options, with_gdb: bool) -> int:
     """Runs the tree to its finding `id` and starts gdb there; 0 if it was found, 1 if it was not."""
     if id not in CATALOGUE:
         raise GuestError(f"{id}: no such finding (there are: {' '.join(CATALOGUE)})")
+    probes = [p for p in ALL if id in p.ids]
+    if not probes:
+        raise GuestError(f"{id}: no guest shows it; what does is told by 'submit check'")
     work = Path(tempfile.mkdtemp(prefix="submit."))
     work.chmod(0o755)
     try:
@@ -38,7 +41,7 @@ def debug(origin: Path, id: str, options: Options, with_gdb: bool) -> int:
         built = building.build(tree, options.jobs)
         lab = Lab(built, work / "guests", options.timeout)
         shape = learn(lab)
-        for probe in [p for p in ALL if id in p.ids] or ALL:
+        for probe in [p for p in probes if not what_lacks(p, shape, lab)]:
             bench = Bench(lab, shape, probe.name, cpus=options.cpus)
             bench.stop_at = id
             bench.hold = lambda caught: _attach(caught, lab, tree, with_gdb)
